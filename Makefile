@@ -1,0 +1,45 @@
+# Each target sets up what it needs in .venv; the stamps in there make a second run instant.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt schema clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+run: .venv/.run ## Serve on http://127.0.0.1:8000 (options: ARGS="anthropic --port 9000")
+	$(BIN)/agent-ws serve $(ARGS)
+
+test: .venv/.dev ## Run the tests (a part of them: ARGS="-k resume")
+	@.ci/browser
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/.dev ## Lint, format and types, changing nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+fmt: .venv/.dev ## Format, and mend what the linter can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+schema: .venv/.run ## Write the schemas of the wire into schema/
+	$(BIN)/agent-ws schema
+
+clean: ## Remove all that was built, the environment too
+	rm -rf .venv .hypothesis .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment is made anew, so that it never holds a package that the files no longer name. The development one can
+# run the server too, hence its second stamp.
+.venv/.run: STAMPS := .venv/.run
+.venv/.dev: EXTRA := [dev]
+.venv/.dev: STAMPS := .venv/.run .venv/.dev
+.venv/.run .venv/.dev: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Needs Python 3.11 or later: make PYTHON=/path/to/it")'
+	@echo "Setting up .venv (once)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".$(EXTRA)"
+	@touch $(STAMPS)
