@@ -1,0 +1,96 @@
+"""The bracketing law as a state machine: what is open in one run.
+
+The one rule: `take` accepts exactly the event sequences that the law in `events` allows, and `close` yields what makes any
+prefix of one complete. The writer asks it before each event; recovery after a crash replays a log through it.
+"""
+
+from collections.abc import Iterator
+
+from .errors import BracketError
+from .events import (
+    Content,
+    Event,
+    Fate,
+    Request,
+    Resolved,
+    SectionEnd,
+    SectionStart,
+    Thinking,
+    ToolResult,
+    Tools,
+    ToolStart,
+)
+
+
+class Brackets:
+    """What one run has opened, closed and announced. Values of the open ones are the agent that opened them."""
+
+    def __init__(self) -> None:
+        self.sections: dict[str, str | None] = {}
+        self.tools: dict[str, str | None] = {}
+        self.requests: dict[str, str | None] = {}
+        self.announced: dict[str, str] = {}
+        """Tool calls that were announced and have not started: id to name."""
+        self._used: set[tuple[str, str]] = set()
+        self._finished: list[str] = []
+
+    def take(self, event: Event) -> None:
+        """Note `event`, or raise `BracketError` and change nothing."""
+        match event:
+            case Content(section=section) | Thinking(section=section):
+                if section is not None and section not in self.sections:
+                    raise BracketError(f"expected text in an open section, got section {section!r}, which is not open")
+            case Tools(calls=calls):
+                for call in calls:
+                    if ("tool", call.tool) in self._used or call.tool in self.announced:
+                        raise BracketError(f"expected a new tool call id, got {call.tool!r} again")
+                self.announced.update((call.tool, call.name) for call in calls)
+            case ToolStart(tool=tool):
+                self._open("tool", tool, event.agent, self.tools)
+                self.announced.pop(tool, None)
+            case ToolResult(tool=tool):
+                self._close("tool", tool, self.tools)
+                self._finished.append(tool)
+            case SectionStart(section=section):
+                self._open("section", section, event.agent, self.sections)
+            case SectionEnd(section=section):
+                self._close("section", section, self.sections)
+            case Request(request=request):
+                self._open("request", request, event.agent, self.requests)
+            case Resolved(request=request):
+                self._close("request", request, self.requests)
+            case _:
+                pass
+
+    def close(self, agent: str | None = None, *, everyone: bool = True) -> Iterator[Event]:
+        """The events that close what is open, innermost kinds first; with `everyone` false only what `agent` opened.
+
+        The state is unchanged until they are taken.
+        """
+        for request, by in self.requests.items():
+            if everyone or by == agent:
+                yield Resolved(request, "cancelled", agent=by)
+        for tool, by in self.tools.items():
+            if everyone or by == agent:
+                yield ToolResult(tool, "interrupted", agent=by)
+        for section, by in self.sections.items():
+            if everyone or by == agent:
+                yield SectionEnd(section, "interrupted", agent=by)
+
+    def fates(self) -> dict[str, Fate]:
+        """What is known of each tool call now: open ones are `running`."""
+        fates: dict[str, Fate] = dict.fromkeys(self._finished, "finished")
+        fates.update(dict.fromkeys(self.tools, "running"))
+        fates.update(dict.fromkeys(self.announced, "never_started"))
+        return fates
+
+    def _open(self, kind: str, name: str, agent: str | None, into: dict[str, str | None]) -> None:
+        if (kind, name) in self._used:
+            raise BracketError(f"expected a new {kind} id, got {name!r} again")
+        self._used.add((kind, name))
+        into[name] = agent
+
+    def _close(self, kind: str, name: str, out_of: dict[str, str | None]) -> None:
+        if name not in out_of:
+            raise BracketError(f"expected the end of an open {kind}, got {name!r}, which is not open")
+        del out_of[name]

@@ -1,0 +1,229 @@
+"""A run: one agent task, from its message to its receipt.
+
+The one rule: whoever ends a run writes the ending first and cancels the task second. A task that is cancelled before its first step
+never runs its own clean-up, and one that swallows the cancellation never finishes it, so neither is asked to.
+
+    QUEUED ──start──> RUNNING ──end──> ENDED ──task gone, or given up──> SETTLED
+       └───────────────end (never started)──────────────────────────────────┘
+"""
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .errors import AgentWsError, Refused, RunError
+from .events import Done, Ending, Error, Interrupted, Resolved, Settled, Start, TaskFate, Usage, User
+from .log import Log
+from .settings import Settings
+from .tasks import Tasks
+from .writer import Writer
+
+logger = logging.getLogger("agent_ws")
+
+
+class Phase(enum.Enum):
+    """Where a run is. It only moves down this list."""
+
+    QUEUED = 1
+    RUNNING = 2
+    ENDED = 3
+    SETTLED = 4
+
+
+class Run:
+    """One answer in the making. `changed` is called, inside the call that causes it, when the phase moves to ENDED or SETTLED."""
+
+    def __init__(
+        self,
+        message: User,
+        log: Log,
+        settings: Settings,
+        *,
+        wall: Callable[[], float],
+        tick: Callable[[], float],
+        changed: Callable[["Run"], None],
+    ) -> None:
+        self.id = message.run
+        self.message = message
+        self.phase = Phase.QUEUED
+        self.writer = Writer(log, self.id, limits=settings.limits, wall=wall, tick=tick)
+        self.steering: list[User] = []
+        """Messages for the running agent that it has not taken yet."""
+        self.steered = asyncio.Event()
+        """Set while there is steering to take."""
+        self.requests: dict[str, asyncio.Future[Any]] = {}
+        self.parts: dict[tuple[str, str], Callable[[], None]] = {}
+        """What cancels one part alone: ("section", id) or ("agent", name)."""
+        self.tool_limits: dict[str, float] = {}
+        self.upstreams = 0
+        """Connections to a provider that are open; None of them ever: `upstream_used` is false."""
+        self.upstream_used = False
+        self.usage: Usage | None = None
+        self.stop_reason = ""
+        self.ending: Ending | None = None
+        self._log = log
+        self._times = settings.timeouts
+        self._wall = wall
+        self._tick = tick
+        self._changed = changed
+        self._task: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._ended_at = 0.0
+        self._started_at = 0.0
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]], tasks: Tasks) -> None:
+        """Begin `work`, the agent, as a task under a supervisor."""
+        self.phase = Phase.RUNNING
+        self._started_at = self.writer.touched = self._tick()
+        self._log.append(Start(run=self.id, at=self._wall()))
+        self._task = tasks.spawn(self._outcome(work), f"agent {self.id}")
+        tasks.spawn(self._supervise(self._task), f"run {self.id}")
+
+    def interrupt(self, reason: str, seen: int | None = None) -> bool:
+        """End it as interrupted, at once. False: it has its ending already, and nothing happens."""
+        if seen is not None:
+            seen = min(seen, self.writer.chars)
+        return self.end(Interrupted(reason=reason, seen=seen))
+
+    def fail(self, error: AgentWsError) -> bool:
+        """End it with an error. False: it has its ending already."""
+        return self.end(Error(error.code, str(error)))
+
+    def end(self, ending: Ending) -> bool:
+        """Write the ending, fence the writer, then cancel the task. The first ending wins; a later one is ignored."""
+        if not self.writer.end(ending):
+            return False
+        self.ending = ending
+        never_started = self.phase is Phase.QUEUED
+        self.phase = Phase.ENDED
+        self._ended_at = self._tick()
+        self._ended.set()
+        for future in self.requests.values():
+            future.cancel()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+        self._changed(self)
+        if never_started:
+            self._settle("never_started")
+        return True
+
+    def reply(self, request: str, data: Any) -> None:
+        """Resolve an open request. Raises `Refused` where it is not open (any more)."""
+        future = self.requests.get(request)
+        if future is None or future.done() or request not in self.writer.brackets.requests:
+            raise Refused(f"expected an open request, got {request!r}", code="request_not_open")
+        self.writer.put(Resolved(request, "replied", data))
+        future.set_result(data)
+
+    def stop_part(self, kind: str, name: str) -> bool:
+        """Stop one section or one of several agents; the rest goes on. False: there is none such now."""
+        stop = self.parts.get((kind, name))
+        if kind == "section":
+            stopped = self.writer.skip(name)
+        else:
+            stopped = stop is not None
+            if stopped:
+                self.writer.silence(name)
+        if stop is not None:
+            stop()
+        return stopped
+
+    async def _outcome(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run the agent and turn how it ends into the run's ending."""
+        try:
+            await work()
+        except asyncio.CancelledError:
+            if self.writer.fenced:
+                raise
+            # Nobody cancelled the run: the agent let a cancellation of its own escape.
+            logger.warning("run %s: the agent cancelled itself", self.id)
+            self.end(Error("agent_error", "The agent cancelled itself."))
+        except RunError as error:
+            self.end(Error(error.code, str(error)))
+        except BaseException as error:  # noqa: BLE001 - user code: SystemExit too must not end the server
+            if not self.writer.fenced:
+                # The text of a foreign exception may hold a key or a message: its type and place are enough to find it.
+                logger.error("run %s: the agent failed: %s at %s", self.id, type(error).__name__, _place(error))  # noqa: TRY400
+                self.end(Error("agent_error", f"The agent failed ({type(error).__name__})."))
+            elif not isinstance(error, AgentWsError):
+                logger.debug("run %s: %s while it was stopped", self.id, type(error).__name__)
+        else:
+            self.end(Done(stop_reason=self.stop_reason, usage=self.usage))
+
+    async def _supervise(self, task: asyncio.Task[None]) -> None:
+        """Keep the time limits, see the task off, and write the receipt."""
+        await self._watch()
+        give_up = self._ended_at + self._times.abandon
+        while not task.done() and self._tick() < give_up:
+            await asyncio.wait({task}, timeout=min(self._times.grace, give_up - self._tick()))
+            task.cancel()
+        if not task.done():
+            logger.warning("run %s: its task ignores cancellation and was given up", self.id)
+            self._settle("abandoned")
+        else:
+            self._settle("finished" if isinstance(self.ending, Done) else "cancelled")
+
+    async def _watch(self) -> None:
+        """Return when the run has its ending; write one when a time limit passes."""
+        while not self._ended.is_set():
+            due, error = self._next_limit()
+            try:
+                # A limit can come nearer while we wait (a reply ends the user's time and begins the agent's), so no nap is longer
+                # than the shortest of those.
+                nap = min(due - self._tick(), self._times.silence, self._times.first_event)
+                async with asyncio.timeout(max(0.0, nap)):
+                    await self._ended.wait()
+            except TimeoutError:
+                due, error = self._next_limit()
+                if due <= self._tick():
+                    self.fail(error)
+
+    def _next_limit(self) -> tuple[float, RunError]:
+        """The time limit that passes first, on the loop's clock, and what to say then."""
+        times, writer = self._times, self.writer
+        limits = [(self._started_at + times.run, "run_timeout", "to finish", times.run)]
+        if writer.tool_since:
+            # A tool's own scope stops it at its limit; this is for tools that are only events, and for those that won't stop.
+            for tool, since in writer.tool_since.items():
+                limit = self.tool_limits.get(tool, times.tool)
+                limits.append((since + limit + times.grace, "tool_timeout", "to finish a tool call", limit))
+        elif not self.requests:
+            if writer.events:
+                limits.append((writer.touched + times.silence, "silence_timeout", "to go on", times.silence))
+            else:
+                limits.append(
+                    (self._started_at + times.first_event, "first_event_timeout", "to begin", times.first_event)
+                )
+        due, code, what, limit = min(limits)
+        return due, RunError(f"The agent was expected {what} within {limit:g} s and did not.", code=code)
+
+    def _settle(self, task: TaskFate) -> None:
+        self.phase = Phase.SETTLED
+        gone = task != "abandoned"
+        self._log.append(
+            Settled(
+                task,
+                run=self.id,
+                at=self._wall(),
+                stop_ms=round((self._tick() - self._ended_at) * 1000),
+                upstream_closed=(self.upstreams == 0) if self.upstream_used else None,
+                tools=self.writer.fates(gone=gone),
+                chunks=self.writer.chunks,
+                chars=self.writer.chars,
+                seen=self.ending.seen if isinstance(self.ending, Interrupted) else None,
+                usage=self.usage,
+            )
+        )
+        self._changed(self)
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception came from, without its text: `file:line` of the innermost frame."""
+    trace = error.__traceback__
+    if trace is None:
+        return "unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

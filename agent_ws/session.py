@@ -1,0 +1,311 @@
+"""A session: one conversation, its log, its runs, and the rules for what a message does while a run is going.
+
+The one rule: at most one run is going; the next begins when the one before has its receipt, or `handover` seconds after its ending
+where its task is slow to go. Everything that decides is synchronous, so two clients at once can't both win.
+"""
+
+import asyncio
+import hmac
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from .errors import FrameError, Refused, StoreError
+from .events import Done, Error, Event, Interrupted, Seen, User
+from .fold import history, runs
+from .log import Log, Position
+from .run import Phase, Run
+from .settings import Settings, WhenBusy
+from .stores import Feed, Record
+from .tasks import Tasks
+from .turn import Agent, Turn, drive
+
+SayOutcome = Literal["started", "queued", "steered"]
+
+
+class Accepted(Struct, frozen=True):
+    """A message that the store has."""
+
+    id: str
+    run: str
+    outcome: SayOutcome
+
+
+class Services(Struct):
+    """What a session needs from the process. One instance, made by `Sessions`."""
+
+    agent: Agent
+    settings: Settings
+    feed: Feed
+    tasks: Tasks
+    wall: Callable[[], float]
+    """Seconds since 1970."""
+    new_id: Callable[[], str]
+    """Ids that can't be guessed."""
+    draining: bool = False
+
+
+class Session:
+    """One conversation. Made by `Sessions` only."""
+
+    def __init__(self, record: Record, log: Log, services: Services) -> None:
+        self.id = record.session
+        self.owner = record.owner
+        self.log = log
+        self.active: Run | None = None
+        """The run that is going, or the last one, until the next begins."""
+        self.queue: deque[Run] = deque()
+        self._record = record
+        self._services = services
+        self._messages: dict[str, Accepted] = {}
+        self._known_runs: set[str] = set()
+        self._ended: dict[str, int] = {}
+        """Runs with an ending, and how many characters of each count as seen."""
+        self._viewers = 0
+        self._orphan: asyncio.TimerHandle | None = None
+        self._handover: asyncio.TimerHandle | None = None
+        events = log.read(0)
+        for event in events:
+            self._remember(event)
+        for view in runs(events):
+            if view.ending is not None:
+                self._ended[view.run] = len(view.text()) if view.seen is None else view.seen
+
+    # Who may use it, and who does
+
+    def admits(self, owner: str | None, token: str | None) -> bool:
+        """Whether a client may use the session: it is the owner's, or the client has its token."""
+        if owner is not None and hmac.compare_digest(owner.encode(), self.owner.encode()):
+            return True
+        return token is not None and hmac.compare_digest(hash_token(token), self._record.token_hash)
+
+    @contextmanager
+    def view(self) -> Generator[None]:
+        """Count as a client inside. A run that nobody views is interrupted after `timeouts.orphan`."""
+        self._viewers += 1
+        self._disarm()
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            self._arm()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is going or waits, or its receipt is not written."""
+        return bool(self.queue) or (self.active is not None and self.active.phase is not Phase.SETTLED)
+
+    @property
+    def going(self) -> Run | None:
+        """The run that has no ending yet."""
+        return self.active if self.active is not None and self.active.phase is Phase.RUNNING else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be let go from memory."""
+        return not self.busy and not self._viewers
+
+    # What clients do
+
+    async def say(self, data: str, message_id: str | None = None, when_busy: WhenBusy | None = None) -> Accepted:
+        """Take a message. Returns when the store has it; the run doesn't wait for that.
+
+        Raises `Refused` where nothing happened, `StoreError` where the store can't take it (a run it began is ended). The same
+        `message_id` again returns the same answer. Cancelled, it has happened: the same call again tells.
+        """
+        accepted = self._messages.get(message_id) if message_id is not None else None
+        if accepted is None:
+            accepted = self._take(data, message_id or self._services.new_id(), when_busy)
+        try:
+            await self._services.feed.durable(self.id, self.log.position.seq)
+        except StoreError as error:
+            self._messages.pop(accepted.id, None)
+            for run in (self.active, *self.queue):
+                if run is not None and run.id == accepted.run:
+                    run.fail(error)
+            raise
+        return accepted
+
+    def interrupt(self, run: str | None = None, *, reason: str = "user", seen: int | None = None) -> list[str]:
+        """Stop `run`, or without it the one that is going and every queued one. Returns the runs that got their ending by it.
+
+        Raises `FrameError` for a run that this session never had.
+        """
+        if run is not None and run not in self._known_runs:
+            raise FrameError(f"expected a run of this session, got {run!r}", code="run_not_found")
+        stopped: list[str] = []
+        if run is None:
+            # The queue first: else the ending of the active run would begin the next one.
+            waiting, self.queue = list(self.queue), deque()
+            stopped += [queued.id for queued in waiting if queued.interrupt(reason)]
+        for candidate in (self.active, *self.queue):
+            if candidate is not None and run in (None, candidate.id) and candidate.phase.value < Phase.ENDED.value:
+                candidate.interrupt(reason, seen)
+                stopped.append(candidate.id)
+                return stopped
+        named = run or (self.active.id if self.active is not None else None)
+        if seen is not None and named is not None and seen < self._ended.get(named, 0):
+            self._ended[named] = seen
+            self.log.append(Seen(seen, run=named))
+        return stopped
+
+    def stop_part(self, kind: Literal["section", "agent"], name: str, run: str | None = None) -> bool:
+        """Stop one section, or one of several agents, of the run that is going. False: it has none such now."""
+        going = self.going
+        return going is not None and run in (None, going.id) and going.stop_part(kind, name)
+
+    def reply(self, request: str, data: Any) -> None:
+        """Answer a request. Raises `Refused` where it is not open."""
+        if self.going is None:
+            raise Refused(f"expected an open request, got {request!r}", code="request_not_open")
+        self.going.reply(request, data)
+
+    # What the process does
+
+    def shut_down(self) -> None:
+        """End all runs with reason `shutdown`."""
+        self.interrupt(reason="shutdown")
+
+    # Inside
+
+    def _take(self, data: str, message_id: str, when_busy: WhenBusy | None) -> Accepted:
+        """Decide what a message does, and do it. Nothing can run in between."""
+        services, going = self._services, self.going
+        if services.draining:
+            raise Refused("The server is shutting down: come back and send it again.", code="shutting_down")
+        if services.feed.failed is not None:
+            raise services.feed.failed
+        if not data.strip():
+            raise Refused("expected a message with text, got an empty one", code="empty_message")
+        policy = when_busy or services.settings.when_busy
+        if going is not None and policy == "steer":
+            message = User(message_id, data, at=services.wall(), steer=True, run=going.id)
+            self._write(message)
+            going.steering.append(message)
+            going.steered.set()
+            return self._accept(message_id, going.id, "steered")
+        busy = going is not None or bool(self.queue)
+        if busy and policy == "reject":
+            raise Refused("The agent is still answering.", code="busy")
+        if busy and policy == "queue" and len(self.queue) >= services.settings.limits.queued:
+            raise Refused(
+                f"expected at most {services.settings.limits.queued} waiting messages, got one more", code="queue_full"
+            )
+        if going is not None and policy == "interrupt":
+            going.interrupt("superseded")
+        run = self._enqueue(User(message_id, data, at=services.wall(), run=services.new_id()), first=policy != "queue")
+        self._advance()
+        return self._accept(message_id, run.id, "queued" if busy and policy == "queue" else "started")
+
+    def _enqueue(self, message: User, *, first: bool) -> Run:
+        self._write(message)
+        run = Run(
+            message,
+            self.log,
+            self._services.settings,
+            wall=self._services.wall,
+            tick=asyncio.get_running_loop().time,
+            changed=self._changed,
+        )
+        if first:
+            self.queue.appendleft(run)
+        else:
+            self.queue.append(run)
+        return run
+
+    def _advance(self) -> None:
+        """Begin the next run, if it is time."""
+        if not self.queue or self.going is not None or self._services.draining:
+            return
+        leaving = self.active
+        if leaving is not None and leaving.phase is Phase.ENDED and self._handover is None:
+            self._handover = asyncio.get_running_loop().call_later(
+                self._services.settings.timeouts.handover, self._hand_over
+            )
+        if self._handover is None:
+            self._begin(self.queue.popleft())
+
+    def _hand_over(self) -> None:
+        self._handover = None
+        if self.queue and self.going is None and not self._services.draining:
+            self._begin(self.queue.popleft())
+
+    def _begin(self, run: Run) -> None:
+        self.active = run
+        services = self._services
+        past = history(self.log.read(0))
+        turn = Turn(
+            run,
+            session=self.id,
+            history=past,
+            timeouts=services.settings.timeouts,
+            new_id=services.new_id,
+            wall=services.wall,
+        )
+        run.start(lambda: drive(services.agent, turn), services.tasks)
+        self._arm()
+
+    def _changed(self, run: Run) -> None:
+        """A run got its ending, or its receipt."""
+        if run.phase is Phase.ENDED:
+            seen = run.ending.seen if isinstance(run.ending, Interrupted) else None
+            self._ended[run.id] = run.writer.chars if seen is None else seen
+            with suppress(ValueError):
+                self.queue.remove(run)
+            if isinstance(run.ending, Done | Error):
+                # The agent didn't take it: it was said all the same, so it gets a run of its own.
+                for message in reversed(run.steering):
+                    moved = self._enqueue(User(message.id, message.data, at=message.at, run=self._services.new_id()), first=True)
+                    self._accept(message.id, moved.id, "queued")
+                run.steering.clear()
+        elif run is self.active and self._handover is not None:
+            self._handover.cancel()
+            self._handover = None
+        if run.phase is Phase.ENDED and run is self.active:
+            self._disarm()
+        self._advance()
+
+    def _write(self, message: User) -> None:
+        self._remember(self.log.append(message))
+
+    def _accept(self, message_id: str, run: str, outcome: SayOutcome) -> Accepted:
+        accepted = self._messages[message_id] = Accepted(message_id, run, outcome)
+        return accepted
+
+    def _remember(self, event: Event) -> None:
+        """Learn from an event what a later message could ask for: its id, its run."""
+        self._known_runs.add(event.run)
+        if isinstance(event, User):
+            self._messages.setdefault(event.id, Accepted(event.id, event.run, "steered" if event.steer else "started"))
+
+    def _arm(self) -> None:
+        if not self._viewers and self.going is not None and self._orphan is None:
+            self._orphan = asyncio.get_running_loop().call_later(self._services.settings.timeouts.orphan, self._orphaned)
+
+    def _disarm(self) -> None:
+        if self._orphan is not None:
+            self._orphan.cancel()
+            self._orphan = None
+
+    def _orphaned(self) -> None:
+        self._orphan = None
+        self.interrupt(reason="orphaned")
+
+
+def hash_token(token: str) -> str:
+    """How a token is stored."""
+    return sha256(token.encode()).hexdigest()
+
+
+def cursor_or_start(log: Log, cursor: Position | None) -> tuple[Position, str | None]:
+    """Where a client that holds `cursor` goes on: the place, and why it can't be its own (`epoch` or `ahead`), if it can't."""
+    if cursor is None:
+        return Position(log.epoch, 0), None
+    verdict = log.check(cursor)
+    if verdict == "ok":
+        return Position(log.epoch, cursor.seq, cursor.part), None
+    return Position(log.epoch, 0), verdict

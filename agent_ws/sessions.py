@@ -1,0 +1,150 @@
+"""All sessions of the process: made, found, let go, drained.
+
+The one rule: a session is in memory at most once, so its log has one writer. It is found by id, and used only by who `admits` says.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from .errors import FrameError, Refused
+from .fold import recover
+from .log import Log
+from .session import Services, Session, hash_token
+from .settings import Settings
+from .stores import Feed, Record, open_store
+from .tasks import Tasks
+from .turn import Agent
+
+logger = logging.getLogger("agent_ws")
+
+
+def new_id() -> str:
+    """128 random bits, in 22 characters that are safe in a URL and have no full stop."""
+    return secrets.token_urlsafe(16)
+
+
+class Sessions:
+    """The registry. An async context manager: sessions live inside it, and the store is complete when it is left."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        settings: Settings,
+        *,
+        wall: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = new_id,
+    ) -> None:
+        self.settings = settings
+        self._store = open_store(settings.store)
+        self._feed = Feed(self._store)
+        self._tasks = Tasks()
+        self._feeding: asyncio.Task[None] | None = None
+        self._services = Services(
+            agent=agent, settings=settings, feed=self._feed, tasks=self._tasks, wall=wall, new_id=new_id
+        )
+        self._loaded: dict[str, Session] = {}
+        """In the order of their last use."""
+        self._loading = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self._store.open()
+        # Not one of the tasks that are cancelled at the end: it ends by itself, with everything saved.
+        self._feeding = asyncio.create_task(self._feed.run(), name="feed")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.drain(grace=0)
+        left = await self._tasks.close(self.settings.timeouts.grace)
+        if left:
+            logger.warning("%d tasks ignore cancellation and are left behind", left)
+        self._feed.close()
+        if self._feeding is not None:
+            await self._feeding
+        await self._store.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a message would be taken now."""
+        return not self._services.draining and self._feed.failed is None
+
+    @property
+    def draining(self) -> bool:
+        """Whether `drain` has begun."""
+        return self._services.draining
+
+    async def create(self, owner: str) -> tuple[Session, str]:
+        """A new session of `owner`'s, and its token, which is nowhere else."""
+        if self._services.draining:
+            raise Refused("The server is shutting down: come back.", code="shutting_down")
+        make = self._services.new_id
+        token = make()
+        record = Record(make(), owner, hash_token(token), self._services.wall())
+        log = Log(make())
+        self._feed.add(log, record, saved=False)
+        session = Session(record, log, self._services)
+        self._keep(session)
+        return session, token
+
+    async def find(self, session: str, *, owner: str | None, token: str | None) -> Session:
+        """The session, for a client that may use it.
+
+        Raises `FrameError` with `session_not_found` where there is none, and the same where it is somebody else's: an answer must
+        not tell which ids exist. Raises `StoreError` where the store can't be read.
+        """
+        found = self._loaded.get(session)
+        if found is None:
+            async with self._loading:  # two tabs that come back at once get one session
+                found = self._loaded.get(session) or await self._load(session)
+        if found is None or not found.admits(owner, token):
+            raise FrameError("expected a session of yours, got an id that is not one", code="session_not_found")
+        self._keep(found)
+        return found
+
+    async def drain(self, grace: float) -> None:
+        """Take no new run; let those that are going end for `grace` seconds, then interrupt them with reason `shutdown`.
+
+        Returns when all have their receipts, or their tasks were given the time to go and didn't.
+        """
+        self._services.draining = True
+        if grace:
+            await self._settled(grace)
+        for session in tuple(self._loaded.values()):
+            session.shut_down()
+        await self._settled(self.settings.timeouts.grace)
+
+    async def _settled(self, seconds: float) -> None:
+        """Return when no session is busy, or after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                for session in tuple(self._loaded.values()):
+                    while session.busy:
+                        await session.log.wait(session.log.tail)
+        except TimeoutError:
+            pass
+
+    async def _load(self, session: str) -> Session | None:
+        saved = await self._store.load(session)
+        if saved is None:
+            return None
+        log = Log(self._services.new_id(), saved.events, saved.epochs)
+        self._feed.add(log, saved.record, saved=True)
+        for event in recover(saved.events, self._services.wall()):
+            log.append(event)
+        return Session(saved.record, log, self._services)
+
+    def _keep(self, session: Session) -> None:
+        """Note its use, and let go of what has been idle longest where there are too many."""
+        self._loaded.pop(session.id, None)
+        self._loaded[session.id] = session
+        excess = len(self._loaded) - self.settings.limits.loaded_sessions
+        if excess > 0:
+            for other in [s for s in self._loaded.values() if s.idle and s is not session][:excess]:
+                if self._feed.release(other.id):
+                    del self._loaded[other.id]

@@ -1,0 +1,76 @@
+"""What can be set, with its default. Times are in seconds.
+
+The one rule: every limit has a name here, a default, and an answer in PROTOCOL.md.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+WhenBusy = Literal["interrupt", "queue", "steer", "reject"]
+"""What a message does that arrives while a run is going."""
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """All waiting in the gateway is bounded by one of these."""
+
+    first_event: float = 60.0
+    """From a run's start to its agent's first event: `first_event_timeout`."""
+    silence: float = 60.0
+    """Between two events, unless a tool runs or the user is asked: `silence_timeout`."""
+    run: float = 600.0
+    """A run as a whole: `run_timeout`."""
+    tool: float = 60.0
+    """One tool call: `tool_timeout`."""
+    reply: float = 300.0
+    """An open request to the user: `expired`."""
+    grace: float = 1.0
+    """From the first cancellation of a run's task to the second, and between any two after that."""
+    abandon: float = 10.0
+    """From a run's ending until its task is given up and the receipt says so."""
+    handover: float = 0.5
+    """How long the next run waits for the task of the one before it to be gone."""
+    orphan: float = 300.0
+    """How long a run goes on that no client watches."""
+    hello: float = 5.0
+    """From the upgrade to a connection's first frame: close 4408."""
+    stall: float = 5.0
+    """How long a client may take nothing from a full socket: close 4504."""
+    drain: float = 10.0
+    """How long running answers may go on after SIGTERM."""
+    close: float = 5.0
+    """How long the rest of the shutdown may take after the drain; then the process ends regardless."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How much of anything there may be."""
+
+    message_bytes: int = 65_536
+    """One message from a client."""
+    queued: int = 8
+    """Messages that wait in one session: `queue_full`."""
+    bad_frames: int = 10
+    """Frames that were not understood, until the connection is closed."""
+    control_frames: int = 256
+    """Control frames that wait for a connection which doesn't read: close 4504."""
+    run_chars: int = 16 * 1024 * 1024
+    """Text that one run may write: `run_too_long`."""
+    run_events: int = 1024 * 1024
+    """Events that one run may write: `run_too_long`."""
+    loaded_sessions: int = 10_000
+    """Sessions held in memory; idle ones beyond it are let go and come back from the store."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that `build_app` takes beside the agent."""
+
+    store: str = "memory"
+    """`memory`, or `sqlite:PATH`."""
+    when_busy: WhenBusy = "queue"
+    """The default policy of new sessions."""
+    origins: tuple[str, ...] = ()
+    """Origins of pages that may connect (`https://app.example.org`). Empty: the page's own host only."""
+    hosts: tuple[str, ...] = ()
+    """Names by which the server may be addressed. Empty: `localhost` and IP addresses."""
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()

@@ -1,0 +1,22 @@
+"""The drivers that make logs durable, and the feed that drives them. Each engine is one file."""
+
+from ..errors import StoreError
+from .base import Batch, Record, Saved, Store
+from .feed import Feed
+from .memory import MemoryStore
+
+__all__ = ["Batch", "Feed", "MemoryStore", "Record", "Saved", "Store", "open_store"]
+
+
+def open_store(url: str) -> Store:
+    """The driver that `url` names: `memory` or `sqlite:PATH`. Not open yet."""
+    engine, _, rest = url.partition(":")
+    match engine:
+        case "memory":
+            return MemoryStore()
+        case "sqlite" if rest:
+            from .sqlite import SqliteStore  # noqa: PLC0415 - sqlite3 is loaded only where it is used
+
+            return SqliteStore(rest)
+        case _:
+            raise StoreError(f"expected a store `memory` or `sqlite:PATH`, got {url!r}")

@@ -1,0 +1,318 @@
+"""What an agent gets: the message, the history, and every way to answer.
+
+The one rule: a turn can write only while its run goes on; after that each method raises `Fenced`. Methods without `async` never wait.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from .errors import BracketError, Fenced, RunError, ToolTimeout
+from .events import (
+    Call,
+    Content,
+    Emitted,
+    Outcome,
+    Outline,
+    Request,
+    RequestKind,
+    Resolved,
+    Section,
+    SectionEnd,
+    SectionStart,
+    State,
+    Status,
+    Thinking,
+    ToolResult,
+    Tools,
+    ToolStart,
+    Usage,
+)
+from .fold import Message, continued
+from .run import Run
+from .settings import Timeouts
+
+
+class ToolCall:
+    """A tool call in progress, inside `Turn.tool`. Set `output`, and `outcome` where it is not `ok`."""
+
+    def __init__(self, tool: str) -> None:
+        self.tool = tool
+        self.output = ""
+        self.outcome: Outcome = "ok"
+
+
+class Turn:
+    """One message to answer.
+
+    message: the text. history: the conversation before it, valid for a model. session, run: ids, for logs and for keying the
+    agent's own state. name: this agent's label where several speak, else None.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        session: str,
+        history: tuple[Message, ...],
+        timeouts: Timeouts,
+        new_id: Callable[[], str],
+        wall: Callable[[], float],
+        name: str | None = None,
+    ) -> None:
+        self.message = run.message.data
+        self.history = history
+        self.session = session
+        self.run = run.id
+        self.name = name
+        self._run = run
+        self._timeouts = timeouts
+        self._new_id = new_id
+        self._wall = wall
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The history and the message, as a model takes them: roles alternate, the last is the user's."""
+        return continued(self.history, self.message)
+
+    # Writing
+
+    def write(self, item: str | Emitted) -> None:
+        """Write any event that an agent may make; a `str` is text."""
+        self._run.writer.write(item, self.name)
+
+    def content(self, data: str, section: str | None = None) -> None:
+        """Append to the answer."""
+        self._run.writer.text(Content, data, self.name, section)
+
+    def thinking(self, data: str, section: str | None = None) -> None:
+        """Append to the reasoning that is shown apart from the answer."""
+        self._run.writer.text(Thinking, data, self.name, section)
+
+    def outline(self, **titles: str) -> None:
+        """Announce the sections that are going to fill in: id=title."""
+        self.write(Outline(tuple(Section(section, title) for section, title in titles.items())))
+
+    def tools(self, **names: str) -> None:
+        """Announce tool calls: id=name. One that never starts is reported as such."""
+        self.write(Tools(tuple(Call(tool, name) for tool, name in names.items())))
+
+    def status(self, state: State, detail: str = "", *, attempt: int = 0, streamed: bool = True) -> None:
+        """Show what is going on."""
+        self.write(Status(state, detail, attempt=attempt, streamed=streamed))
+
+    def take_back(self, chars: int) -> None:
+        """Take back the last `chars` characters of this agent's text: a failed attempt must not show beside the next."""
+        self.write(Status("reset", chars=chars))
+
+    def report(self, usage: Usage | None = None, stop_reason: str = "") -> None:
+        """Tell what the provider counted so far; it goes into the ending and the receipt. Usage adds up."""
+        if usage is not None:
+            self._run.usage = usage if self._run.usage is None else self._run.usage + usage
+        if stop_reason:
+            self._run.stop_reason = stop_reason
+
+    # Doing
+
+    @asynccontextmanager
+    async def tool(
+        self, name: str, input: Any = None, *, tool: str | None = None, timeout: float | None = None
+    ) -> AsyncGenerator[ToolCall]:
+        """Run a tool call inside: `tool_start` now, `tool_result` at the end, whatever the end.
+
+        Raises `ToolTimeout` after `timeout` seconds (default: the setting), having written the result; catch it to go on. Any other
+        exception from inside is written as the outcome `error` and raised on.
+        """
+        call = ToolCall(tool or self._new_id())
+        limit = self._timeouts.tool if timeout is None else timeout
+        self._run.tool_limits[call.tool] = limit
+        self.write(ToolStart(call.tool, name, input))
+        try:
+            async with asyncio.timeout(limit) as scope:
+                yield call
+        except TimeoutError:
+            expired = scope.expired()
+            self.write(ToolResult(call.tool, "timeout" if expired else "error"))
+            if expired:
+                raise ToolTimeout(f"The tool {name} was expected to finish within {limit:g} s and did not.") from None
+            raise
+        except asyncio.CancelledError:
+            if call.tool in self._run.writer.brackets.tools and not self._run.writer.fenced:
+                self.write(ToolResult(call.tool, "interrupted"))  # only this part was stopped
+            raise
+        except Fenced:
+            raise
+        except Exception:
+            self.write(ToolResult(call.tool, "error", call.output))
+            raise
+        self.write(ToolResult(call.tool, call.outcome, call.output))
+
+    @asynccontextmanager
+    async def section(self, section: str, title: str = "") -> AsyncGenerator["TurnSection"]:
+        """Write a section inside. An interrupt that names it leaves the block at its next wait; what follows the block goes on."""
+        self.write(SectionStart(section, title))
+        with self._part("section", section) as scope:
+            yield TurnSection(self, section)
+        if not scope.cancelled_caught:
+            self.write(SectionEnd(section))
+
+    async def ask(
+        self, kind: RequestKind, prompt: str, *, data: Any = None, tool: str | None = None, timeout: float | None = None
+    ) -> Any:
+        """Ask the user and wait. Returns the reply's data, or None when nobody answered within `timeout` seconds."""
+        request = self._new_id()
+        limit = self._timeouts.reply if timeout is None else timeout
+        at = self._wall()
+        self._run.writer.put(
+            Request(request, kind, prompt, tool, data, at=at, expires=at + limit, agent=self.name)
+        )
+        future = self._run.requests[request] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(limit):
+                return await future
+        except TimeoutError:
+            self._run.writer.put(Resolved(request, "expired", agent=self.name))
+            return None
+        except asyncio.CancelledError:
+            if request in self._run.writer.brackets.requests and not self._run.writer.fenced:
+                self._run.writer.put(Resolved(request, "cancelled", agent=self.name))  # only this part was stopped
+            raise
+        finally:
+            del self._run.requests[request]
+
+    def steered(self) -> list[str]:
+        """Take what the user has said since the run began, oldest first: at a step's boundary, before the next request to a model."""
+        run = self._run
+        taken, run.steering = run.steering, []
+        run.steered.clear()
+        for message in taken:
+            self.write(Status("steered", id=message.id))
+        return [message.data for message in taken]
+
+    async def wait_steered(self) -> list[str]:
+        """Wait until the user says more, and take it."""
+        while not self._run.steering:
+            self._run.steered.clear()
+            await self._run.steered.wait()
+        return self.steered()
+
+    @asynccontextmanager
+    async def upstream(self) -> AsyncGenerator[None]:
+        """Hold a connection to a provider inside: the receipt tells whether it was closed."""
+        self._run.upstream_used = True
+        self._run.upstreams += 1
+        try:
+            yield
+        finally:
+            self._run.upstreams -= 1
+
+    async def together(self, **agents: "Agent") -> None:
+        """Run several agents at once, each labelled by its keyword; return when all have ended.
+
+        Each can be interrupted alone. One that fails says so (`status` *failed*) and the others go on.
+        """
+        async with asyncio.TaskGroup() as group:
+            for name, agent in agents.items():
+                group.create_task(self._one_of_several(name, agent), name=f"agent {self.run} {name}")
+
+    async def _one_of_several(self, name: str, agent: "Agent") -> None:
+        turn = Turn(
+            self._run,
+            session=self.session,
+            history=self.history,
+            timeouts=self._timeouts,
+            new_id=self._new_id,
+            wall=self._wall,
+            name=name,
+        )
+        with self._part("agent", name):
+            try:
+                await drive(agent, turn)
+            except (Fenced, asyncio.CancelledError):
+                raise
+            except RunError as error:
+                turn.status("failed", str(error))
+            except Exception as error:  # noqa: BLE001 - one agent's failure is reported and must not end the others
+                turn.status("failed", f"The agent failed ({type(error).__name__}).")
+            else:
+                turn.status("finished")
+
+    def _part(self, kind: str, name: str) -> "_Part":
+        return _Part(self._run, (kind, name))
+
+
+class _Part:
+    """A cancel scope that an interrupt can find by name."""
+
+    def __init__(self, run: Run, key: tuple[str, str]) -> None:
+        if key in run.parts:
+            raise BracketError(f"expected one {key[0]} {key[1]!r} at a time, got a second")
+        self._run = run
+        self._key = key
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> anyio.CancelScope:
+        self._run.parts[self._key] = self._scope.cancel
+        return self._scope.__enter__()
+
+    def __exit__(self, *exc: Any) -> bool | None:
+        self._run.parts.pop(self._key, None)
+        return self._scope.__exit__(*exc)
+
+
+class TurnSection:
+    """An open section to write into."""
+
+    def __init__(self, turn: Turn, section: str) -> None:
+        self._turn = turn
+        self._section = section
+
+    def content(self, data: str) -> None:
+        """Append to the section's text."""
+        self._turn.content(data, self._section)
+
+    def thinking(self, data: str) -> None:
+        """Append to the section's reasoning."""
+        self._turn.thinking(data, self._section)
+
+
+Agent = Callable[[Turn], AsyncIterator[str | Emitted] | Awaitable[str | None]]
+"""An agent: an async generator function that yields text and events, or an async function that writes to the turn (a returned
+`str` is the answer, or its end). It is cancelled when its run is interrupted; its `finally` blocks run, its late writes are refused."""
+
+BREATH = 32
+"""Items after which an agent that never waits lets the others run. Small enough that a Stop is acknowledged within a tick."""
+
+
+async def drive(agent: Agent, turn: Turn) -> None:
+    """Run `agent` on `turn` to its end.
+
+    A generator is closed before this returns, in the task that iterated it.
+    """
+    made = agent(turn)
+    if isinstance(made, AsyncIterator):
+        await _iterate(made, turn)
+        return
+    if not isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
+        raise RunError(
+            f"expected an agent to be an async function or an async generator, got one that returns {type(made).__name__}"
+        )
+    text = await made
+    if isinstance(text, str):
+        turn.content(text)
+
+
+async def _iterate(items: AsyncIterator[str | Emitted], turn: Turn) -> None:
+    try:
+        count = 0
+        async for item in items:
+            turn.write(item)
+            count += 1
+            if count % BREATH == 0:
+                await asyncio.sleep(0)
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()

@@ -1,0 +1,194 @@
+"""The one way into the log for a run.
+
+The one rule: the ending is written once, closes every bracket, and is a fence: after it every write raises `Fenced`, whoever
+tries and whatever thread or swallowed cancellation it comes from. So "stopped" is true the moment it is said.
+
+Not a cancellation point anywhere. Must not know: tasks, sessions, what made the text.
+"""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from .brackets import Brackets
+from .errors import Fenced, RunError
+from .events import (
+    EMITTED,
+    Base,
+    Content,
+    Emitted,
+    Ending,
+    Event,
+    Fate,
+    SectionEnd,
+    Status,
+    Thinking,
+    ToolResult,
+    ToolStart,
+)
+from .log import Log
+from .settings import Limits
+
+
+class Writer:
+    """Writes the events of one run, in the order of the calls."""
+
+    def __init__(
+        self, log: Log, run: str, *, limits: Limits, wall: Callable[[], float], tick: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._run = run
+        self._limits = limits
+        self._wall = wall
+        self._tick = tick
+        self.brackets = Brackets()
+        self.fenced = False
+        self.events = 0
+        """Writes by the agent. Zero means: it has said nothing yet."""
+        self.touched = tick()
+        """When the agent last wrote, on the loop's clock."""
+        self.tool_since: dict[str, float] = {}
+        """Open tool calls and when they began, on the loop's clock."""
+        self.chunks = 0
+        self._chars: dict[str | None, int] = {}
+        self._written = 0
+        self._fates: dict[str, Fate] = {}
+        self._late: set[str] = set()
+        self._silenced: set[tuple[str, str]] = set()
+
+    @property
+    def chars(self) -> int:
+        """Characters of text that the run has written and not taken back."""
+        return sum(self._chars.values())
+
+    def write(self, item: "str | Emitted", agent: str | None = None) -> None:
+        """Write what an agent produced. `agent` labels it, unless it carries a label of its own.
+
+        Raises `Fenced` after the ending, `BracketError` for an event out of place, `RunError` past a limit.
+        """
+        if isinstance(item, str):
+            self.text(Content, item, agent)
+            return
+        if not isinstance(item, EMITTED):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
+            raise RunError(
+                f"expected an agent to produce str or one of {', '.join(e.__name__ for e in EMITTED)}, "
+                f"got {type(item).__name__}",
+                code="bad_event",
+            )
+        label = item.agent or agent
+        match item:
+            case Content(data=data, section=section):
+                self.text(Content, data, label, section)
+            case Thinking(data=data, section=section):
+                self.text(Thinking, data, label, section)
+            case SectionEnd(section=section) if ("section", section) in self._silenced:
+                pass  # it was skipped, and closed then
+            case Status(state="reset", chars=chars) if not self.fenced:
+                had = self._chars.get(label, 0)
+                taken = min(chars, had)
+                self._chars[label] = had - taken
+                if taken:
+                    self._put(replace(item, agent=label, chars=taken))
+            case ToolStart(tool=tool):
+                self._put(replace(item, agent=label, at=self._wall()))
+                if tool in self.brackets.tools:
+                    self.tool_since[tool] = self._tick()
+            case ToolResult(tool=tool):
+                if self.fenced:
+                    self._late.add(tool)
+                self._put(replace(item, agent=label, at=self._wall()))
+                self.tool_since.pop(tool, None)
+            case _:
+                self._put(replace(item, agent=label) if label else item)
+
+    def text(
+        self,
+        kind: type[Content] | type[Thinking],
+        data: str,
+        agent: str | None = None,
+        section: str | None = None,
+    ) -> None:
+        """Write a piece of text. The empty one is nothing."""
+        if self.fenced:
+            self._refuse()
+        if not data or (self._silenced and self._is_silenced(agent, section)):
+            return
+        if section is not None:
+            self.brackets.take(kind(data, section))
+        if kind is Content:
+            self.chunks += 1
+            self._chars[agent] = self._chars.get(agent, 0) + len(data)
+        self._count(len(data))
+        self._log.append_text(kind, self._run, data, agent, section)
+
+    def put(self, event: Event) -> None:
+        """Write an event that is not the agent's own to make: `Request`, `Resolved`."""
+        self._put(event)
+
+    def skip(self, section: str) -> bool:
+        """Close an open section as `skipped` and drop what its agent still writes into it. False: it is not open."""
+        if self.fenced or section not in self.brackets.sections:
+            return False
+        self._put(SectionEnd(section, "skipped", agent=self.brackets.sections[section]))
+        self._silenced.add(("section", section))
+        return True
+
+    def silence(self, agent: str) -> None:
+        """Close what one of several agents has open, say that it was stopped, and drop what it still writes."""
+        if self.fenced:
+            return
+        for event in tuple(self.brackets.close(agent, everyone=False)):
+            self._put(event)
+        self._put(Status("stopped", agent=agent))
+        self._silenced.add(("agent", agent))
+
+    def end(self, ending: Ending) -> bool:
+        """Write the ending and fence. False: there was one already, and nothing happened."""
+        if self.fenced:
+            return False
+        self._fates = self.brackets.fates()
+        for event in tuple(self.brackets.close()):
+            self.brackets.take(event)
+            self._append(event)
+        self._append(replace(ending, at=self._wall()))
+        self.fenced = True
+        return True
+
+    def fates(self, *, gone: bool) -> dict[str, Fate]:
+        """What became of each tool call, after the ending. `gone`: the run's task is over, so none can be running."""
+        fates = dict(self._fates)
+        for tool, fate in self._fates.items():
+            if tool in self._late:
+                fates[tool] = "finished_after_stop"
+            elif gone and fate == "running":
+                fates[tool] = "cancelled"
+        return fates
+
+    def _put(self, event: Event) -> None:
+        if self.fenced:
+            self._refuse()
+        if self._silenced and self._is_silenced(event.agent, getattr(event, "section", None)):
+            return
+        self.brackets.take(event)
+        self._count(0)
+        self._append(event)
+
+    def _append(self, event: Base) -> None:
+        self._log.append(replace(event, run=self._run))  # pyright: ignore[reportArgumentType] - replace() keeps the type
+
+    def _count(self, chars: int) -> None:
+        self.touched = self._tick()
+        self.events += 1
+        self._written += chars
+        if self.events > self._limits.run_events or self._written > self._limits.run_chars:
+            raise RunError(
+                f"expected at most {self._limits.run_events} events and {self._limits.run_chars} characters "
+                "from one run, got more",
+                code="run_too_long",
+            )
+
+    def _is_silenced(self, agent: str | None, section: str | None) -> bool:
+        return ("agent", agent) in self._silenced or ("section", section) in self._silenced
+
+    def _refuse(self) -> None:
+        raise Fenced(f"run {self._run} has ended: nothing more can be written")
