@@ -1,7 +1,7 @@
 """What a store is: the small driver that makes logs durable.
 
-The one rule: `save` is all or nothing. Batching, retrying and waiting are not a driver's business: `feed` does them once for all.
-A driver passes `tests/stores/` (`agent_ws.testing.stores`), with a factory and nothing else.
+The one rule: `save` is all or nothing. Batching, retrying and waiting are not a driver's business: `feed` does them
+once for all. A driver passes the suite in `agent_ws.testing.stores`, with a factory and nothing else.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from ..errors import StoreError
 from ..events import Event
 from ..log import Epoch
 
@@ -37,17 +38,50 @@ class Batch(Struct, frozen=True):
     """New facts of one session, in order after those already saved."""
 
     session: str
+    """Printable, because engines cut names off at a NUL or take no half characters."""
     record: Record | None
     """Given once, with the session's first batch."""
     epochs: tuple[Epoch, ...]
     events: tuple[Event, ...]
 
+    def __post_init__(self) -> None:
+        if not self.session.isprintable():
+            raise ValueError("expected a session's name that can be printed")
+
+
+class BatchError(StoreError):
+    """The batch of one session can't be saved, now or later, whoever tries; those of other sessions can."""
+
+    def __init__(self, session: str, message: str) -> None:
+        super().__init__(message)
+        self.session = session
+
+
+def check(batches: Sequence[Batch], tails: dict[str, int]) -> None:
+    """Raise `BatchError` unless each batch follows what is there: what every driver asks before it writes.
+
+    `tails` has the last `seq`, or 0, of each session of `batches` that the store knows, and is brought up to date.
+    """
+    for batch in batches:
+        session = batch.session
+        tail = tails.get(session)
+        if tail is None and batch.record is None:
+            raise BatchError(session, "the store doesn't know this session")
+        if tail is not None and batch.record is not None:
+            raise BatchError(session, "the store has another session of this name")
+        tail = tail or 0
+        for event in batch.events:
+            if event.seq != tail + 1:
+                raise BatchError(session, f"expected event {tail + 1} of this session, got {event.seq}: two writers?")
+            tail = event.seq
+        tails[session] = tail
+
 
 class Store(Protocol):
     """A driver. One instance is used by one event loop; calls may overlap, but `save` is never called twice at once.
 
-    A cancelled `save` may or may not have happened; `feed` doesn't cancel one. Every method raises `StoreError` when the engine fails,
-    with a message that says what to do and holds no data.
+    A cancelled `save` happened as a whole or not at all; `feed` doesn't cancel one. Every method raises
+    `StoreError` when the engine fails, with a message that says what to do and holds no data.
     """
 
     async def open(self) -> None:
@@ -55,14 +89,15 @@ class Store(Protocol):
         ...
 
     async def load(self, session: str) -> Saved | None:
-        """All of one session, or None. Sees every `save` that returned."""
+        """All of one session, or None. Sees every `save` that returned. `session` may be any text: clients send it."""
         ...
 
     async def save(self, batches: Sequence[Batch]) -> None:
         """Append all `batches`, durably, or none of them.
 
-        When it returns they survive `kill -9` (and, where the engine can, loss of power). An event whose `seq` is there already or
-        leaves a gap is a `StoreError`: two writers on one session must not both succeed.
+        When it returns they survive `kill -9` (and, where the engine can, loss of power). An event whose `seq`
+        is there already or leaves a gap is a `BatchError`, and so is a first batch without its record or a later
+        one with it (see `check`): two writers on one session must not both succeed.
         """
         ...
 

@@ -1,16 +1,17 @@
 """The cursor that feeds a store, for all logs of the process.
 
-The one rule: a log never waits for its store. One task takes what is new in every log, saves it as one batch, and tells those
-who asked for durability. While a save is under way the next batch gathers, so the batches grow with the load.
+The one rule: a log never waits for its store. One task takes what is new in every log, saves it in one go, and tells
+those who asked for durability. While a save is under way the next one gathers, so they grow with the load.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import StoreError
 from ..log import Epoch, Log
-from .base import Batch, Record, Store
+from .base import Batch, BatchError, Record, Store
 
 logger = logging.getLogger("agent_ws")
 
@@ -18,8 +19,8 @@ TRIES = 3
 """Saves that fail in a row before those who wait are told. The feed itself goes on trying."""
 RETRY_S = 0.25
 RETRY_MAX_S = 5.0
-BATCH_EVENTS = 10_000
-"""Events that one save takes from one log, so that no batch grows without end behind a slow disk."""
+SAVE_EVENTS = 10_000
+"""Events that one save takes, so that none grows without end behind a slow disk."""
 
 
 class Fed:
@@ -28,21 +29,24 @@ class Fed:
     def __init__(self, log: Log, record: Record, *, saved: bool) -> None:
         self.log = log
         self.record = record
-        self.durable = log.tail if saved else 0
+        # Not the tail: the log may have grown since it was loaded, by the endings of lost runs for instance.
+        self.durable = log.epochs[-1].first - 1
         """Every event up to this `seq` is in the store."""
         self.known = saved
         """The store has the record."""
         self.epoch_known = False
+        self.broken: BatchError | None = None
+        """Why the store will never take the rest."""
         self.unwatch: Callable[[], None] = lambda: None
 
     @property
     def behind(self) -> bool:
-        """Whether the store lacks anything."""
-        return not self.known or not self.epoch_known or self.durable < self.log.tail
+        """Whether the store lacks anything that it would take."""
+        return self.broken is None and not (self.known and self.epoch_known and self.durable == self.log.tail)
 
-    def batch(self) -> Batch:
-        """What the store lacks, up to the limit."""
-        events = self.log.read(self.durable, BATCH_EVENTS)
+    def batch(self, limit: int) -> Batch:
+        """What the store lacks, up to `limit` events."""
+        events = self.log.read(self.durable, limit)
         epochs: tuple[Epoch, ...] = () if self.epoch_known else self.log.epochs[-1:]
         return Batch(self.record.session, None if self.known else self.record, epochs, tuple(events))
 
@@ -54,11 +58,12 @@ class Feed:
         self._store = store
         self._fed: dict[str, Fed] = {}
         self._dirty: dict[str, Fed] = {}
+        """Those that changed, in the order of their turn."""
         self._work = asyncio.Event()
-        self._saved = asyncio.Event()
+        self._tried = asyncio.Event()
         """Replaced after each try, so that a waiter who is cancelled takes nobody with it."""
         self._failed: StoreError | None = None
-        self._closing = False
+        self._closing = asyncio.Event()
 
     @property
     def failed(self) -> StoreError | None:
@@ -66,7 +71,7 @@ class Feed:
         return self._failed
 
     def add(self, log: Log, record: Record, *, saved: bool) -> None:
-        """Feed `log` from now on. `saved`: the store has all of it but its newest epoch."""
+        """Feed `log` from now on. `saved`: the store has what the log was loaded with, and so the record."""
         fed = Fed(log, record, saved=saved)
         self._fed[record.session] = fed
 
@@ -78,7 +83,7 @@ class Feed:
         changed()
 
     def release(self, session: str) -> bool:
-        """Let a log go, if the store has all of it."""
+        """Let a log go, if the store has all of it, or all that it will ever take."""
         fed = self._fed[session]
         if fed.behind:
             return False
@@ -91,57 +96,87 @@ class Feed:
         """Return when the store has every event up to `seq`. Raises `StoreError` when it can't take it."""
         fed = self._fed[session]
         while fed.durable < seq or not fed.known:
-            if self._failed is not None:
-                raise self._failed
-            await self._saved.wait()
+            failed = fed.broken or self._failed
+            if failed is not None:
+                raise StoreError(str(failed)) from failed  # one error raised twice would mix up its tracebacks
+            await self._tried.wait()
 
     async def run(self) -> None:
         """Feed until `close`, then save the rest. For one task, which owns the saving."""
         failures = 0
-        while True:
-            if not self._dirty:
-                if self._closing:
-                    return
-                self._work.clear()
-                await self._work.wait()
-                continue
-            dirty, self._dirty = self._dirty, {}
-            feds = [fed for fed in dirty.values() if fed.behind]
-            try:
-                await self._save(feds)
-            except StoreError as error:
-                failures += 1
-                self._dirty = dirty | self._dirty
-                if failures >= TRIES:
-                    if self._failed is None:
-                        logger.error("the store fails: %s", error)  # noqa: TRY400 - the reason, not our stack, helps
-                    self._failed = error
+        try:
+            while await self._any():
+                turn = self._turn()
+                if not turn:
+                    continue
+                try:
+                    await self._save(turn)
+                except StoreError as error:
+                    self._dirty = {fed.record.session: fed for fed in turn} | self._dirty
+                    if isinstance(error, BatchError):
+                        # One log must not hold up the others.
+                        logger.error("session %s can't be saved any more: %s", error.session, error)  # noqa: TRY400
+                        self._fed[error.session].broken = error
+                        self._tell()
+                        continue
+                    failures += 1
+                    if failures >= TRIES:
+                        if self._failed is None:
+                            logger.error("the store fails: %s", error)  # noqa: TRY400 - the reason, not our stack, helps
+                        self._failed = error
+                        self._tell()
+                        if self._closing.is_set():
+                            return
+                    await self._rest(failures)
+                else:
+                    failures = 0
+                    if self._failed is not None:
+                        logger.warning("the store works again")
+                        self._failed = None
+                    self._dirty.update((fed.record.session, fed) for fed in turn if fed.behind)
                     self._tell()
-                    if self._closing:
-                        return
-                await asyncio.sleep(min(RETRY_S * 2 ** (failures - 1), RETRY_MAX_S))
-            else:
-                failures = 0
-                if self._failed is not None:
-                    logger.warning("the store works again")
-                    self._failed = None
-                self._tell()
-                self._dirty.update((fed.record.session, fed) for fed in feds if fed.behind)
+        finally:
+            # However it ends: nobody may wait for a save that will never come.
+            self._failed = self._failed or StoreError("the store is closed")
+            self._tell()
 
     def close(self) -> None:
-        """Ask `run` to save the rest and return."""
-        self._closing = True
+        """Ask `run` to save the rest and return. A store that fails is tried `TRIES` times in all, without a pause."""
+        self._closing.set()
         self._work.set()
 
-    async def _save(self, feds: list[Fed]) -> None:
-        batches = [fed.batch() for fed in feds]
-        if not batches:
-            return
-        await self._store.save(batches)
-        for fed, batch in zip(feds, batches, strict=True):
+    async def _any(self) -> bool:
+        """Wait for something to save. False: there is nothing, and nothing more will come."""
+        while not self._dirty:
+            if self._closing.is_set():
+                return False
+            self._work.clear()
+            await self._work.wait()
+        return True
+
+    def _turn(self) -> dict[Fed, Batch]:
+        """What the next save takes: up to `SAVE_EVENTS`, from those that have waited longest."""
+        turn: dict[Fed, Batch] = {}
+        room = SAVE_EVENTS
+        while self._dirty and room > 0:
+            fed = self._dirty.pop(next(iter(self._dirty)))
+            if fed.behind:
+                turn[fed] = fed.batch(room)
+                room -= max(1, len(turn[fed].events))
+        return turn
+
+    async def _save(self, turn: dict[Fed, Batch]) -> None:
+        await self._store.save(list(turn.values()))
+        for fed, batch in turn.items():
             fed.known = fed.epoch_known = True
             fed.durable += len(batch.events)
 
+    async def _rest(self, failures: int) -> None:
+        """Pause after a save that failed. `close` ends the pause."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(RETRY_S * 2 ** (failures - 1), RETRY_MAX_S)):
+                await self._closing.wait()
+
     def _tell(self) -> None:
-        self._saved.set()
-        self._saved = asyncio.Event()
+        self._tried.set()
+        self._tried = asyncio.Event()
