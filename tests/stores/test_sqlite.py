@@ -1,0 +1,361 @@
+# ruff: noqa: ASYNC221, ASYNC240 - nothing else runs on the event loop while these tests wait
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from agent_ws.errors import StoreError
+from agent_ws.events import ToolStart
+from agent_ws.stores import Batch
+from agent_ws.stores.base import BatchError
+from agent_ws.stores.sqlite import SqliteStore
+from agent_ws.testing.stores import Make, StoreSuite, begin, more, record, texts
+
+
+class TestSqliteStore(StoreSuite):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        return lambda: SqliteStore(tmp_path / "agent.db")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.db"
+
+
+async def tail(path: Path, session: str) -> int:
+    store = SqliteStore(path)
+    await store.open()
+    found = await store.load(session)
+    await store.close()
+    return len(found.events) if found else -1
+
+
+async def refused(path: Path) -> str:
+    """What `open` says."""
+    store = SqliteStore(path)
+    with pytest.raises(StoreError) as error:
+        await store.open()
+    await store.close()
+    return str(error.value)
+
+
+def child(code: str, path: Path, before: str = "") -> "subprocess.Popen[str]":
+    """A process that runs `before`, opens a `store` and goes on with `code`."""
+    program = (
+        "import asyncio, os, signal, sqlite3, sys\n"
+        "from agent_ws.stores.sqlite import SqliteStore\n"
+        "from agent_ws.testing.stores import begin, more\n"
+        f"{before}\n"
+        "async def main():\n"
+        "    store = SqliteStore(sys.argv[1])\n"
+        "    await store.open()\n"
+        f"    {code}\n"
+        "asyncio.run(main())\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+Hook: TypeAlias = Callable[[sqlite3.Connection], object]
+
+
+class Hooked(sqlite3.Connection):
+    """A connection that calls `hook` after it wrote events and before the commit."""
+
+    hook: Hook = staticmethod(id)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as the base class has it
+        cursor = super().execute(sql, parameters)
+        if sql.startswith("INSERT INTO events"):
+            Hooked.hook(self)
+        return cursor
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hook], None]:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Hooked))
+    return lambda wanted: monkeypatch.setattr(Hooked, "hook", staticmethod(wanted))
+
+
+# One process, one file
+
+
+@pytest.mark.process
+async def test_a_second_process_is_told_what_to_do(path: Path) -> None:
+    with child("print('open', flush=True); sys.stdin.read()", path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        assert await refused(path) == f"another process has {path} open; stop it or choose another --store"
+        process.communicate()
+    assert await tail(path, "a") == -1
+
+
+async def test_a_second_store_in_the_process_is_refused_and_takes_nothing_away(path: Path) -> None:
+    first = SqliteStore(path)
+    await first.open()
+    for _ in range(2):
+        assert "another process" in await refused(path)
+    # Still locked against others, although a file of ours was closed: see `_open`.
+    probe = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM sessions')"
+    done = subprocess.run([sys.executable, "-c", probe, str(path)], capture_output=True, text=True, check=False)
+    assert "database is locked" in done.stderr
+    await first.save([begin("a", 1)])
+    await first.close()
+    assert await tail(path, "a") == 1
+
+
+# Crashes
+
+
+@pytest.mark.process
+async def test_kill_9_keeps_what_was_saved_and_no_half_of_a_save(path: Path) -> None:
+    code = (
+        "await store.save([begin('a', 1), begin('b', 1)])\n"
+        "    for n in range(2, 10**9, 10):\n"
+        "        await store.save([more('a', n, n + 9), more('b', n, n + 9)])\n"
+        "        print(n + 9, flush=True)"
+    )
+    for saves in (1, 2, 30, 200):
+        path.unlink(missing_ok=True)
+        with child(code, path) as process:
+            assert process.stdout is not None
+            said = [int(process.stdout.readline()) for _ in range(saves)]
+            process.kill()
+            said += map(int, process.stdout.read().split())
+        kept = await tail(path, "a")
+        assert kept in {said[-1], said[-1] + 10}, "only the save under way may be there or not"
+        assert await tail(path, "b") == kept
+
+
+@pytest.mark.process
+async def test_kill_9_between_write_and_commit_leaves_no_trace(path: Path) -> None:
+    before = (
+        "connect, commits = sqlite3.connect, []\n"
+        "def traced(sql):\n"
+        "    commits.extend([sql] * (sql == 'COMMIT'))\n"
+        "    if len(commits) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"  # the schema, the first save, the second
+        "def dying(*args, **options):\n"
+        "    db = connect(*args, **options)\n"
+        "    db.set_trace_callback(traced)\n"
+        "    return db\n"
+        "sqlite3.connect = dying"
+    )
+    code = "await store.save([begin('a', 3)]); await store.save([more('a', 4, 5000), begin('b', 5000)])"
+    with child(code, path, before) as process:
+        assert process.wait() == -signal.SIGKILL
+    assert await tail(path, "a") == 3
+    assert await tail(path, "b") == -1
+
+
+# The event loop
+
+
+async def test_a_slow_save_does_not_block_the_event_loop(path: Path, hook: Callable[[Hook], None]) -> None:
+    turned = threading.Event()
+    hook(lambda _: turned.wait(20))
+    store = SqliteStore(path)
+    await store.open()
+    save = asyncio.create_task(store.save([begin("a", 1)]))
+    await asyncio.sleep(0)
+    assert not save.done()
+    turned.set()
+    await save
+    await store.close()
+
+
+async def test_a_save_cancelled_before_its_commit_leaves_no_transaction_open(
+    path: Path, hook: Callable[[Hook], None]
+) -> None:
+    writing, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(_: sqlite3.Connection) -> None:
+        loop.call_soon_threadsafe(writing.set)
+        assert go_on.wait(20)
+
+    hook(wait)
+    store = SqliteStore(path)
+    await store.open()
+    save = asyncio.create_task(store.save([begin("a", 3)]))
+    await writing.wait()
+    save.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await save
+    go_on.set()
+    await store.save([more("a", 4, 4)])
+    await store.close()
+    assert await tail(path, "a") == 4
+
+
+async def test_a_cancelled_open_or_close_leaves_the_file_free(path: Path) -> None:
+    for steps in range(10):
+        store = SqliteStore(path)
+        for work in (store.open(), store.close()):
+            task = asyncio.ensure_future(work)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        await store.close()
+        assert await tail(path, "a") == -1
+
+
+async def test_no_thread_is_left(path: Path) -> None:
+    before = set(threading.enumerate())
+    store = SqliteStore(path)
+    await store.open()
+    [worker] = set(threading.enumerate()) - before
+    await store.close()
+    worker.join(20)
+    assert not worker.is_alive()
+
+
+# The file
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
+async def test_only_its_owner_can_read_the_file_and_its_journal(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.save([begin("a", 1)])
+    files = list(path.parent.iterdir())
+    assert {file.name for file in files} == {"agent.db", "agent.db-wal"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    await store.close()
+    assert list(path.parent.iterdir()) == [path], "close moves the journal into the file"
+
+
+async def test_missing_folders_are_made(tmp_path: Path) -> None:
+    assert await tail(tmp_path / "a" / "b" / "agent.db", "a") == -1
+
+
+async def test_the_home_folder_can_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    await tail(Path("~/agent.db"), "a")
+    assert (tmp_path / "agent.db").exists()
+
+
+async def test_events_can_be_read_with_the_sqlite3_shell(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.save([begin("a", 1)])
+    await store.close()
+    db = sqlite3.connect(path)
+    rows = db.execute("SELECT session, seq, data FROM events").fetchall()
+    db.close()
+    assert rows == [("a", 1, '{"type":"content","data":"word 1 ","seq":1,"run":"r1"}')]
+
+
+async def test_a_newer_file_is_refused_and_not_touched(path: Path) -> None:
+    await tail(path, "a")
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 2")
+    db.close()
+    before = path.read_bytes()
+    assert "was written by a newer agent-ws (schema 2, expected at most 1)" in await refused(path)
+    assert path.read_bytes() == before
+
+
+async def test_another_programs_database_is_refused_and_not_touched(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE theirs (a)")
+    db.close()
+    before = path.read_bytes()
+    assert "another program's database" in await refused(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path) -> None:
+    path.write_text("# Notes\n" * 1000)
+    assert "the file is no SQLite database" in await refused(path)
+    assert path.read_text() == "# Notes\n" * 1000
+
+
+async def test_a_folder_and_a_file_in_the_way_are_refused(tmp_path: Path) -> None:
+    assert "can't be opened" in await refused(tmp_path)
+    (tmp_path / "file").touch()
+    assert "can't open" in await refused(tmp_path / "file" / "agent.db")
+
+
+async def test_damage_is_a_store_error(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.save([begin("a", 5000)])
+    await store.close()
+    content = bytearray(path.read_bytes())
+    content[8192:-4096] = b"\xff" * len(content[8192:-4096])
+    path.write_bytes(content)
+    await store.open()
+    with pytest.raises(StoreError, match="the file is damaged"):
+        await store.load("a")
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("""UPDATE events SET data = '{"type":"from the future"}' WHERE seq = 2""", "an event is damaged"),
+        ("UPDATE events SET data = '{' WHERE seq = 2", "an event is damaged"),
+        ("DELETE FROM events WHERE seq = 2", "an event is missing"),
+        ("UPDATE events SET data = CAST(x'7b22ff22' AS TEXT) WHERE seq = 2", "can't read the store"),
+    ],
+)
+async def test_a_session_with_a_damaged_event_is_a_store_error_and_others_go_on(
+    path: Path, change: str, reason: str
+) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.save([begin("a", 3), begin("b", 1)])
+    await store.close()
+    db = sqlite3.connect(path)
+    db.execute(change)
+    db.commit()
+    db.close()
+    await store.open()
+    with pytest.raises(StoreError, match=reason):
+        await store.load("a")
+    assert await store.load("b") is not None
+    await store.close()
+
+
+async def test_a_full_disk_refuses_the_whole_save_and_keeps_the_rest(path: Path, hook: Callable[[Hook], None]) -> None:
+    store = SqliteStore(path)
+    hook(lambda db: db.execute("PRAGMA max_page_count = 40"))
+    await store.open()
+    await store.save([begin("a", 2), begin("b", 1)])
+    with pytest.raises(StoreError, match="the disk is full: free some space"):
+        await store.save([more("a", 3, 3), more("b", 2, 5000)])
+    await store.save([more("a", 3, 4)])  # smaller ones still fit
+    hook(lambda db: db.execute("PRAGMA max_page_count = 100000"))
+    await store.save([more("b", 2, 2)])
+    await store.save([more("b", 3, 5000)])
+    await store.close()
+    assert [await tail(path, name) for name in "ab"] == [4, 5000]
+
+
+@pytest.mark.parametrize("value", [object(), "\ud83d", {1: object()}], ids=["object", "half-a-character", "inside"])
+async def test_what_json_cannot_say_breaks_its_own_session_only(path: Path, value: object) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    event = ToolStart(seq=1, run="r1", tool="t1", name="n", input=value)
+    with pytest.raises(BatchError, match="can't be written as JSON: ToolStart") as error:
+        await store.save([begin("b", 1), Batch("a", record("a"), (), (event,))])
+    assert error.value.session == "a"
+    await store.save([begin("b", 1), Batch("a", record("a"), (), texts(1, 1))])
+    await store.close()
