@@ -1,0 +1,306 @@
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from agent_ws.errors import StoreError
+from agent_ws.events import Content
+from agent_ws.log import Epoch, Log
+from agent_ws.stores import Batch, Feed, MemoryStore
+from agent_ws.stores.base import BatchError
+from agent_ws.stores.feed import RETRY_MAX_S, SAVE_EVENTS
+from agent_ws.testing.stores import record
+
+pytestmark = pytest.mark.virtual
+
+
+class FakeStore(MemoryStore):
+    """A store whose saves take a second, and fail as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 1.0
+        self.broken = False
+        self.bug = False
+        self.refused = ""
+        """A session that is never taken."""
+        self.saves: list[dict[str, int]] = []
+        """Of each save that was tried: the number of events of each session."""
+
+    async def save(self, batches: Sequence[Batch]) -> None:
+        self.saves.append({batch.session: len(batch.events) for batch in batches})
+        await asyncio.sleep(self.seconds)
+        if self.broken:
+            raise StoreError("the disk is full")
+        if self.bug:
+            raise ZeroDivisionError
+        if self.refused in self.saves[-1]:
+            raise BatchError(self.refused, "an event can't be written")
+        await super().save(batches)
+
+
+class World:
+    """A feed that runs, its store and its logs."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.feed = Feed(self.store)
+        self.running = asyncio.create_task(self.feed.run(), name="feed")
+        self.logs: dict[str, Log] = {}
+
+    def log(self, session: str) -> Log:
+        if session not in self.logs:
+            self.logs[session] = Log(f"epoch of {session}")
+            self.feed.add(self.logs[session], record(session), saved=False)
+        return self.logs[session]
+
+    def say(self, session: str, count: int = 1) -> int:
+        """Write `count` events; return the last one's `seq`."""
+        log = self.log(session)
+        for _ in range(count):
+            log.append(Content(data=f"{log.tail + 1} "))
+        return log.tail
+
+    async def stored(self, session: str) -> int:
+        """How many events the store has, which must be the log's."""
+        found = await self.store.load(session)
+        if found is None:
+            return -1
+        assert list(found.events) == self.logs[session].read(0, len(found.events))
+        assert found.epochs == self.logs[session].epochs
+        assert found.record == record(session)
+        return len(found.events)
+
+    async def end(self) -> None:
+        self.feed.close()
+        await self.running
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.end()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_durable_returns_when_the_store_has_it_and_not_before(world: World) -> None:
+    seq = world.say("a")
+    await world.feed.durable("a", seq)
+    assert now() == 1
+    assert await world.stored("a") == 1
+    await world.feed.durable("a", seq)
+    assert now() == 1, "what is saved is not waited for"
+
+
+async def test_durable_waits_for_the_record_of_a_session_without_events(world: World) -> None:
+    world.log("a")
+    await world.feed.durable("a", 0)
+    assert await world.stored("a") == 0
+
+
+async def test_what_gathers_during_a_save_is_one_save_across_all_logs(world: World) -> None:
+    world.say("a")
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        world.say("b", 2)
+        world.say("a")
+        world.say("c")
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(3)
+    assert world.store.saves == [{"a": 1}, {"b": 6, "a": 3, "c": 3}]
+
+
+async def test_no_save_takes_more_than_its_limit_and_everyone_gets_a_turn(world: World) -> None:
+    world.say("a", 2 * SAVE_EVENTS + 1)
+    world.say("b", 2)
+    last = world.say("c")
+    await world.feed.durable("c", last)
+    assert now() == 2
+    await world.feed.durable("a", 2 * SAVE_EVENTS + 1)
+    assert world.store.saves == [{"a": SAVE_EVENTS}, {"b": 2, "c": 1, "a": SAVE_EVENTS - 3}, {"a": 4}]
+
+
+async def test_nothing_new_means_no_save(world: World) -> None:
+    await world.feed.durable("a", world.say("a"))
+    await asyncio.sleep(1000)
+    assert len(world.store.saves) == 1
+
+
+async def test_a_failing_store_is_told_after_three_tries(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.store.broken = True
+    world.store.seconds = 0
+    seq = world.say("a")
+    with pytest.raises(StoreError, match="the disk is full"):
+        await world.feed.durable("a", seq)
+    assert len(world.store.saves) == 3
+    assert now() == 0.25 + 0.5
+    assert world.feed.failed is not None
+    began = now()
+    with pytest.raises(StoreError):
+        await world.feed.durable("a", world.say("a"))
+    assert now() == began, "while it fails nobody waits"
+    assert caplog.messages == ["the store fails: the disk is full"]
+
+
+async def test_two_failures_are_nobodys_business(world: World) -> None:
+    world.store.broken = True
+    world.store.seconds = 0
+    asyncio.get_running_loop().call_at(0.7, setattr, world.store, "broken", False)  # noqa: FBT003 - setattr's value
+    await world.feed.durable("a", world.say("a"))
+    assert len(world.store.saves) == 3
+
+
+async def test_a_store_that_works_again_gets_all_of_it_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    await world.feed.durable("a", world.say("a", 3))
+    world.store.broken = True
+    for _ in range(200):
+        world.say("a")
+        world.say("b", 2)
+        await asyncio.sleep(0.3)
+    pauses = len(world.store.saves)
+    await asyncio.sleep(100 * (1 + RETRY_MAX_S))
+    assert len(world.store.saves) == pauses + 100, "tried again, at a bounded pace"
+    assert not world.feed.release("a")
+    world.store.broken = False
+    await asyncio.sleep(1 + RETRY_MAX_S + 1)
+    assert world.feed.failed is None
+    assert (await world.stored("a"), await world.stored("b")) == (203, 400)
+    await world.feed.durable("a", 203)
+    assert caplog.messages == ["the store fails: the disk is full", "the store works again"]
+
+
+async def test_one_session_that_cannot_be_saved_does_not_hold_up_the_others(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.store.refused = "bad"
+    waiting = [asyncio.create_task(world.feed.durable(name, world.say(name))) for name in ("a", "bad", "b")]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), StoreError, type(None)]
+    assert world.feed.failed is None
+    with pytest.raises(StoreError):
+        await world.feed.durable("bad", world.say("bad"))
+    await world.feed.durable("a", world.say("a"))
+    assert world.store.saves == [{"a": 1, "bad": 1, "b": 1}, {"a": 1, "b": 1}, {"a": 1}]
+    assert world.feed.release("bad"), "so that it can come back as the store has it"
+    assert caplog.messages == ["session bad can't be saved any more: an event can't be written"]
+
+
+async def test_a_cancelled_waiter_disturbs_nobody(world: World) -> None:
+    seq = world.say("a")
+    waiters = [asyncio.create_task(world.feed.durable("a", seq)) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    waiters[1].cancel()
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), asyncio.CancelledError, type(None)]
+    assert await world.stored("a") == 1
+
+
+async def test_close_saves_the_rest(world: World) -> None:
+    world.say("a", 2 * SAVE_EVENTS)
+    await asyncio.sleep(0.5)
+    world.say("b", 5)
+    await world.end()
+    assert (await world.stored("a"), await world.stored("b")) == (2 * SAVE_EVENTS, 5)
+
+
+@pytest.mark.parametrize("before", [0.0, 1000.0])
+async def test_close_gives_a_broken_store_up_and_tells_who_waits(world: World, before: float) -> None:
+    world.store.broken = True
+    waiting = asyncio.create_task(world.feed.durable("a", world.say("a")))
+    await asyncio.sleep(before)
+    began = now()
+    await world.end()
+    assert now() - began <= 3 * world.store.seconds, "it must not pause any more"
+    with pytest.raises(StoreError):
+        await waiting
+
+
+@pytest.mark.parametrize("end", ["close", "cancel", "bug"])
+async def test_nobody_waits_for_a_feed_that_has_ended(end: str) -> None:
+    world = World()
+    seq = world.say("a")
+    if end == "close":
+        await world.end()
+        seq = world.say("a")
+    waiting = asyncio.create_task(world.feed.durable("a", seq))
+    await asyncio.sleep(0.5)
+    if end == "cancel":
+        world.running.cancel()
+    world.store.bug = end == "bug"
+    with pytest.raises(StoreError, match="closed"):
+        await waiting
+    ending = {"close": type(None), "cancel": asyncio.CancelledError, "bug": ZeroDivisionError}
+    assert [type(e) for e in await asyncio.gather(world.running, return_exceptions=True)] == [ending[end]]
+
+
+async def test_a_log_is_let_go_only_when_the_store_has_it(world: World) -> None:
+    seq = world.say("a")
+    assert not world.feed.release("a")
+    await asyncio.sleep(0.5)
+    assert not world.feed.release("a")
+    await world.feed.durable("a", seq)
+    assert world.feed.release("a")
+    world.say("a")
+    await asyncio.sleep(10)
+    assert len(world.store.saves) == 1, "a log that was let go is fed no more"
+
+
+async def test_a_loaded_log_saves_its_epoch_and_what_it_wrote_before_it_was_added(world: World) -> None:
+    await world.feed.durable("a", world.say("a", 2))
+    world.feed.release("a")
+    saved = await world.store.load("a")
+    assert saved is not None
+    log = world.logs["a"] = Log("second", saved.events, saved.epochs)
+    log.append(Content(data="before"))
+    world.feed.add(log, saved.record, saved=True)
+    log.append(Content(data="after"))
+    await world.feed.durable("a", 4)
+    assert await world.stored("a") == 4
+    assert log.epochs == (Epoch("epoch of a", 1), Epoch("second", 3))
+
+
+async def test_text_that_grew_while_the_store_was_busy_is_saved_as_it_was_read(world: World) -> None:
+    log = world.log("a")
+    for i in range(50):
+        log.append_text(Content, "r1", f"{i} ", None, None)
+        await asyncio.sleep(0.09)
+    await world.feed.durable("a", log.tail)
+    assert await world.stored("a") == log.tail < 10
+
+
+@pytest.mark.virtual(seeds=25)
+async def test_whatever_the_schedule_nothing_is_lost_doubled_or_waited_for_in_vain(
+    request: pytest.FixtureRequest, world: World
+) -> None:
+    chance = random.Random(request.node.name)
+    promised: dict[str, int] = dict.fromkeys("abcd", -1)
+
+    async def talk(session: str) -> None:
+        for _ in range(60):
+            seq = world.say(session, chance.randint(1, 3))
+            await asyncio.sleep(chance.choice([0, 0, 0.1, 1]))
+            world.store.seconds = chance.choice([0, 0.05, 1])
+            world.store.broken = chance.random() < 0.3
+            if chance.random() < 0.5:
+                try:
+                    async with asyncio.timeout(chance.choice([0, 0.1, 5])):
+                        await world.feed.durable(session, seq)
+                except (TimeoutError, StoreError):
+                    continue
+                promised[session] = seq
+                assert await world.stored(session) >= seq
+
+    await asyncio.gather(*map(talk, promised))
+    assert all(seq > 0 for seq in promised.values())
+    world.store.broken = False
+    await asyncio.sleep(2 * RETRY_MAX_S)
+    for session in promised:
+        assert await world.stored(session) == world.logs[session].tail
