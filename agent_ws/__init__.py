@@ -1,0 +1,58 @@
+"""agent_ws: put any agent behind one WebSocket, and stop means stopped.
+
+import agent_ws
+
+async def agent(turn: agent_ws.Turn):
+    for word in turn.message.split():
+        yield word + " "
+
+app = agent_ws.build_app(agent)          # any ASGI server; or: agent-ws serve module:agent
+"""
+
+from .errors import AgentError, AgentWsError, Fenced, RunError, StoreError, ToolTimeout
+from .events import (
+    Call,
+    Content,
+    Outline,
+    Section,
+    SectionEnd,
+    SectionStart,
+    Status,
+    Thinking,
+    ToolResult,
+    Tools,
+    ToolStart,
+    Usage,
+)
+from .fold import Message
+from .server import build_app
+from .settings import Limits, Settings, Timeouts
+from .turn import Agent, Turn
+
+__all__ = [
+    "Agent",
+    "AgentError",
+    "AgentWsError",
+    "Call",
+    "Content",
+    "Fenced",
+    "Limits",
+    "Message",
+    "Outline",
+    "RunError",
+    "Section",
+    "SectionEnd",
+    "SectionStart",
+    "Settings",
+    "Status",
+    "StoreError",
+    "Thinking",
+    "Timeouts",
+    "ToolResult",
+    "ToolStart",
+    "ToolTimeout",
+    "Tools",
+    "Turn",
+    "Usage",
+    "build_app",
+]

@@ -1,7 +1,8 @@
 """The bracketing law as a state machine: what is open in one run.
 
-The one rule: `take` accepts exactly the event sequences that the law in `events` allows, and `close` yields what makes any
-prefix of one complete. The writer asks it before each event; recovery after a crash replays a log through it.
+The one rule: `take` accepts exactly the event sequences that the law in `events` allows, and `close` yields what
+makes any prefix of one complete. The writer asks it before each event; recovery after a crash replays a log through
+it.
 """
 
 from collections.abc import Iterator

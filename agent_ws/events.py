@@ -1,11 +1,11 @@
 """The events that a log is made of, and nothing else.
 
-The one rule: an event is a frozen fact. `seq` and `run` are stamped by the log's writer; an agent that makes an event leaves
-them out. The bracketing law, which `writer.Writer` enforces so that every printer of events can be stateless:
+The one rule: an event is a frozen fact. `seq` and `run` are stamped by the log's writer; an agent that makes an event
+leaves them out. The bracketing law, which `writer.Writer` enforces so that every printer of events can be stateless:
 
 - a run is `User` .. `Start` .. one ending .. `Settled`;
-- `SectionStart`/`SectionEnd`, `ToolStart`/`ToolResult` and `Request`/`Resolved` come in pairs by id, and every pair is closed
-  before the ending; an id is opened once a run;
+- `SectionStart`/`SectionEnd`, `ToolStart`/`ToolResult` and `Request`/`Resolved` come in pairs by id, and every pair
+  is closed before the ending; an id is opened once a run;
 - `Content` and `Thinking` that name a section lie inside it.
 
 Field by field the meaning is in PROTOCOL.md. Must not know: logs, sessions, sockets.
@@ -13,7 +13,7 @@ Field by field the meaning is in PROTOCOL.md. Must not know: logs, sessions, soc
 
 from typing import Any, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Outcome = Literal["ok", "error", "timeout", "denied", "interrupted"]
 """How a tool call ended, as its `ToolResult` says."""
@@ -22,9 +22,7 @@ Fate = Literal["finished", "finished_after_stop", "cancelled", "running", "never
 SectionOutcome = Literal["done", "skipped", "interrupted"]
 RequestKind = Literal["approval", "question", "tool"]
 RequestOutcome = Literal["replied", "expired", "cancelled"]
-State = Literal[
-    "working", "retrying", "fallback", "degraded", "reset", "steered", "finished", "failed", "stopped"
-]
+State = Literal["working", "retrying", "fallback", "degraded", "reset", "steered", "finished", "failed", "stopped"]
 TaskFate = Literal["finished", "cancelled", "never_started", "abandoned", "lost"]
 
 
@@ -39,6 +37,11 @@ class Base(Struct, frozen=True, kw_only=True, tag=_tag, omit_defaults=True, gc=F
     run: str = ""
     agent: str | None = None
     """Which agent speaks, where a run has more than one."""
+
+
+def shown(value: Any) -> Any:
+    """A default that is printed all the same: clients rely on the field."""
+    return field(default_factory=lambda: value)
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -129,7 +132,7 @@ class ToolResult(Base, frozen=True):
     """A tool's end. With `interrupted` it was written by the run's ending; the receipt tells the tool's real fate."""
 
     tool: str
-    outcome: Outcome = "ok"
+    outcome: Outcome = shown("ok")
     output: str = ""
     at: float = 0.0
 
@@ -151,7 +154,7 @@ class SectionEnd(Base, frozen=True):
     """A section closes."""
 
     section: str
-    outcome: SectionOutcome = "done"
+    outcome: SectionOutcome = shown("done")
 
 
 class Request(Base, frozen=True):
@@ -203,7 +206,7 @@ class Interrupted(Base, frozen=True):
     """Somebody stopped the run. Nothing that its agent writes later is ever seen."""
 
     at: float = 0.0
-    reason: str = "user"
+    reason: str = shown("user")
     seen: int | None = None
     """How many characters of the run's text the user saw; None: all that was written."""
 
@@ -224,12 +227,12 @@ class Settled(Base, frozen=True):
 
     task: TaskFate
     at: float = 0.0
-    stop_ms: int = 0
+    stop_ms: int = shown(0)
     upstream_closed: bool | None = None
     tools: dict[str, Fate] = {}
-    chunks: int = 0
+    chunks: int = shown(0)
     """How many pieces of text the agent made: the nearest thing to tokens that every agent has."""
-    chars: int = 0
+    chars: int = shown(0)
     seen: int | None = None
     usage: Usage | None = None
 
@@ -241,9 +244,7 @@ class Seen(Base, frozen=True):
 
 
 Ending: TypeAlias = Done | Interrupted | Error
-Emitted: TypeAlias = (
-    Content | Thinking | Tools | ToolStart | ToolResult | Outline | SectionStart | SectionEnd | Status
-)
+Emitted: TypeAlias = Content | Thinking | Tools | ToolStart | ToolResult | Outline | SectionStart | SectionEnd | Status
 """What an agent may yield; a plain `str` is short for `Content`."""
 Event: TypeAlias = Emitted | User | Start | Request | Resolved | Ending | Settled | Seen
 """The closed union of all events."""

@@ -1,7 +1,8 @@
 """Folds of a log: what a person was shown, what a model is told next, and the same log in fewer events.
 
-The one rule: all of them are pure functions of the events, so history and screen can't disagree. What a model is told is always valid:
-roles alternate, no text is empty, every tool call has a result, and the result tells the truth about what ran.
+The one rule: all of them are pure functions of the events, so history and screen can't disagree. What a model is told
+is always valid: roles alternate, no text is empty, every tool call has a result, and the result tells the truth about
+what ran.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +60,9 @@ Part: TypeAlias = Text | ToolUse | ToolOutput
 
 
 class Message(Struct, frozen=True):
-    """One turn of the conversation, in no provider's own format. `user` messages hold what the user said and what tools returned."""
+    """One turn of the conversation, in no provider's own format. `user` messages hold what the user said and what
+    tools returned.
+    """
 
     role: Literal["user", "assistant"]
     parts: tuple[Part, ...]
@@ -99,7 +102,9 @@ class RunView(Struct):
         return "".join(data for event, data in self.pieces() if isinstance(event, Content))
 
     def pieces(self) -> list[tuple[Event, str]]:
-        """The run's events, each with the text that counts of it: taken-back text is gone from the `Content` that brought it."""
+        """The run's events, each with the text that counts of it: taken-back text is gone from the `Content` that
+        brought it.
+        """
         pieces: list[tuple[Event, str]] = []
         for event in self.events:
             if isinstance(event, Status) and event.state == "reset":
@@ -203,7 +208,8 @@ def _tell(view: RunView, add: Callable[..., None]) -> None:
                 text += data[:left]
                 left -= min(left, len(data))
             case ToolStart(tool=tool, name=name, input=value):
-                # Every call is told, also one behind the seen prefix: its effects are real whether or not the user saw them.
+                # Every call is told, also one behind the seen prefix: its effects are real whether or not the user
+                # saw them.
                 flush_text()
                 if not open_calls:
                     flush_results()  # the calls before had their results: this one belongs to the model's next step
@@ -238,10 +244,15 @@ def _output(tool: str, result: ToolResult | None, fate: Fate | None) -> ToolOutp
 # The same log in fewer events
 
 
+MERGED = 16_384
+"""Characters up to which text is joined: a frame must fit into what a client's library takes by default."""
+
+
 def merge(events: Iterable[Event]) -> list[Event]:
     """The events with adjacent text joined: the joined event has the last `seq`. No text is lost or moved."""
     merged: list[Event] = []
     batch: list[str] = []
+    size = 0
     last: Event | None = None
 
     def flush() -> None:
@@ -249,9 +260,7 @@ def merge(events: Iterable[Event]) -> list[Event]:
             return
         if len(batch) > 1 and isinstance(last, Content | Thinking):
             kind = type(last)
-            merged.append(
-                kind("".join(batch), last.section, seq=last.seq, run=last.run, agent=last.agent)
-            )
+            merged.append(kind("".join(batch), last.section, seq=last.seq, run=last.run, agent=last.agent))
         else:
             merged.append(last)
 
@@ -263,12 +272,14 @@ def merge(events: Iterable[Event]) -> list[Event]:
                 and last.run == event.run
                 and last.agent == event.agent
                 and last.section == event.section
+                and size + len(event.data) <= MERGED
             ):
                 batch.append(event.data)
+                size += len(event.data)
                 last = event
                 continue
             flush()
-            batch, last = [event.data], event
+            batch, size, last = [event.data], len(event.data), event
         else:
             flush()
             batch, last = [], event
@@ -280,7 +291,9 @@ def merge(events: Iterable[Event]) -> list[Event]:
 
 
 def recover(events: Sequence[Event], at: float) -> list[Event]:
-    """The events that end every run which a dead process left open: brackets closed, `error` with code `lost`, the receipt."""
+    """The events that end every run which a dead process left open: brackets closed, `error` with code `lost`, the
+    receipt.
+    """
     views = runs(events)
     by_run: dict[str, Brackets] = {view.run: Brackets() for view in views if view.task is None}
     for event in events:

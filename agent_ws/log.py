@@ -1,7 +1,8 @@
 """The log of one session: append, read after a position, wait for more.
 
-The one rule: what somebody has read never changes. Until then the last event may still grow: text that an agent writes faster
-than anyone reads is joined into one event, so the first token of a tick leaves at once and a burst costs one entry.
+The one rule: what somebody has read never changes. Until then the last event may still grow: text that an agent
+writes faster than anyone reads is joined into one event, so the first token of a tick leaves at once and a burst
+costs one entry.
 
 Appending is synchronous on purpose: whoever appends has decided, and nobody can run in between.
 Must not know: sockets, stores, what an event means beyond "is it text".
@@ -35,7 +36,8 @@ class Position(Struct, frozen=True):
     part: int = 0
 
 
-Verdict = Literal["ok", "epoch", "ahead"]
+Mismatch = Literal["epoch", "ahead"]
+"""Why a cursor can't be honoured: an unknown incarnation of the log, or events that this one never had."""
 
 
 class Log:
@@ -59,7 +61,9 @@ class Log:
 
     @property
     def tail(self) -> int:
-        """The last `seq`, 0 for an empty log. The event there may still grow: to hand a position out, take `position`."""
+        """The last `seq`, 0 for an empty log. The event there may still grow: to hand a position out, take
+        `position`.
+        """
         return len(self._events)
 
     @property
@@ -68,17 +72,17 @@ class Log:
         self._read = len(self._events)
         return Position(self.epoch, self._read)
 
-    def check(self, cursor: Position) -> Verdict:
-        """Whether a client at `cursor` holds a prefix of this log; if not, why.
+    def check(self, cursor: Position) -> Mismatch | None:
+        """None where a client at `cursor` holds a prefix of this log; else why not.
 
-        Each incarnation vouches for what it wrote and for all before it; its part of the log ends where the next one begins, and
-        a cursor beyond that end saw events that never reached the store.
+        Each incarnation vouches for what it wrote and for all before it; its part of the log ends where the next one
+        begins, and a cursor beyond that end saw events that never reached the store.
         """
         for i, epoch in enumerate(self.epochs):
             if epoch.epoch == cursor.epoch:
                 end = self.epochs[i + 1].first - 1 if i + 1 < len(self.epochs) else self.tail
                 reach = cursor.seq + (1 if cursor.part else 0)
-                return "ok" if 0 <= cursor.seq and 0 <= cursor.part and reach <= end else "ahead"
+                return None if cursor.seq >= 0 and cursor.part >= 0 and reach <= end else "ahead"
         return "epoch"
 
     def append(self, event: Event) -> Event:
@@ -96,7 +100,8 @@ class Log:
         if seq > self._read:
             last = self._events[-1]
             if (
-                type(last) is kind
+                isinstance(last, Content | Thinking)
+                and type(last) is kind
                 and last.run == run
                 and last.agent == agent
                 and last.section == section

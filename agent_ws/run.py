@@ -1,7 +1,8 @@
 """A run: one agent task, from its message to its receipt.
 
-The one rule: whoever ends a run writes the ending first and cancels the task second. A task that is cancelled before its first step
-never runs its own clean-up, and one that swallows the cancellation never finishes it, so neither is asked to.
+The one rule: whoever ends a run writes the ending first and cancels the task second. A task that is cancelled before
+its first step never runs its own clean-up, and one that swallows the cancellation never finishes it, so neither is
+asked to.
 
     QUEUED ──start──> RUNNING ──end──> ENDED ──task gone, or given up──> SETTLED
        └───────────────end (never started)──────────────────────────────────┘
@@ -33,7 +34,9 @@ class Phase(enum.Enum):
 
 
 class Run:
-    """One answer in the making. `changed` is called, inside the call that causes it, when the phase moves to ENDED or SETTLED."""
+    """One answer in the making. `changed` is called, inside the call that causes it, when the phase moves to ENDED or
+    SETTLED.
+    """
 
     def __init__(
         self,
@@ -170,8 +173,8 @@ class Run:
         while not self._ended.is_set():
             due, error = self._next_limit()
             try:
-                # A limit can come nearer while we wait (a reply ends the user's time and begins the agent's), so no nap is longer
-                # than the shortest of those.
+                # A limit can come nearer while we wait (a reply ends the user's time and begins the agent's), so no
+                # nap is longer than the shortest of those.
                 nap = min(due - self._tick(), self._times.silence, self._times.first_event)
                 async with asyncio.timeout(max(0.0, nap)):
                     await self._ended.wait()
@@ -185,7 +188,8 @@ class Run:
         times, writer = self._times, self.writer
         limits = [(self._started_at + times.run, "run_timeout", "to finish", times.run)]
         if writer.tool_since:
-            # A tool's own scope stops it at its limit; this is for tools that are only events, and for those that won't stop.
+            # A tool's own scope stops it at its limit; this is for tools that are only events, and for those that
+            # won't stop.
             for tool, since in writer.tool_since.items():
                 limit = self.tool_limits.get(tool, times.tool)
                 limits.append((since + limit + times.grace, "tool_timeout", "to finish a tool call", limit))

@@ -1,7 +1,8 @@
 """A session: one conversation, its log, its runs, and the rules for what a message does while a run is going.
 
-The one rule: at most one run is going; the next begins when the one before has its receipt, or `handover` seconds after its ending
-where its task is slow to go. Everything that decides is synchronous, so two clients at once can't both win.
+The one rule: at most one run is going; the next begins when the one before has its receipt, or `handover` seconds
+after its ending where its task is slow to go. Everything that decides is synchronous, so two clients at once can't
+both win.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from msgspec import Struct
 from .errors import FrameError, Refused, StoreError
 from .events import Done, Error, Event, Interrupted, Seen, User
 from .fold import history, runs
-from .log import Log, Position
+from .log import Log
 from .run import Phase, Run
 from .settings import Settings, WhenBusy
 from .stores import Feed, Record
@@ -104,6 +105,13 @@ class Session:
         """The run that has no ending yet."""
         return self.active if self.active is not None and self.active.phase is Phase.RUNNING else None
 
+    def is_open(self, run: str = "") -> bool:
+        """Whether `run`, or without it any run, has no ending yet."""
+        return any(
+            r is not None and r.phase.value < Phase.ENDED.value and run in ("", r.id)
+            for r in (self.active, *self.queue)
+        )
+
     @property
     def idle(self) -> bool:
         """Whether it may be let go from memory."""
@@ -112,14 +120,26 @@ class Session:
     # What clients do
 
     async def say(self, data: str, message_id: str | None = None, when_busy: WhenBusy | None = None) -> Accepted:
-        """Take a message. Returns when the store has it; the run doesn't wait for that.
+        """`take` a message and wait until it is `kept`."""
+        accepted = self.take(data, message_id, when_busy)
+        await self.kept(accepted)
+        return accepted
 
-        Raises `Refused` where nothing happened, `StoreError` where the store can't take it (a run it began is ended). The same
-        `message_id` again returns the same answer. Cancelled, it has happened: the same call again tells.
+    def take(self, data: str, message_id: str | None = None, when_busy: WhenBusy | None = None) -> Accepted:
+        """Take a message and begin what it begins. Not to be acknowledged before `kept` returns.
+
+        Raises `Refused` where nothing happened. The same `message_id` again changes nothing and returns the same
+        answer.
         """
-        accepted = self._messages.get(message_id) if message_id is not None else None
-        if accepted is None:
-            accepted = self._take(data, message_id or self._services.new_id(), when_busy)
+        if message_id is not None and (known := self._messages.get(message_id)) is not None:
+            return known
+        return self._take(data, message_id or self._services.new_id(), when_busy)
+
+    async def kept(self, accepted: Accepted) -> None:
+        """Return when the store has the message; its run doesn't wait for that.
+
+        Raises `StoreError` where the store can't take it: its run is ended, and the message may be sent again.
+        """
         try:
             await self._services.feed.durable(self.id, self.log.position.seq)
         except StoreError as error:
@@ -128,10 +148,10 @@ class Session:
                 if run is not None and run.id == accepted.run:
                     run.fail(error)
             raise
-        return accepted
 
     def interrupt(self, run: str | None = None, *, reason: str = "user", seen: int | None = None) -> list[str]:
-        """Stop `run`, or without it the one that is going and every queued one. Returns the runs that got their ending by it.
+        """Stop `run`, or without it the one that is going and every queued one. Returns the runs that got their
+        ending by it.
 
         Raises `FrameError` for a run that this session never had.
         """
@@ -259,7 +279,9 @@ class Session:
             if isinstance(run.ending, Done | Error):
                 # The agent didn't take it: it was said all the same, so it gets a run of its own.
                 for message in reversed(run.steering):
-                    moved = self._enqueue(User(message.id, message.data, at=message.at, run=self._services.new_id()), first=True)
+                    moved = self._enqueue(
+                        User(message.id, message.data, at=message.at, run=self._services.new_id()), first=True
+                    )
                     self._accept(message.id, moved.id, "queued")
                 run.steering.clear()
         elif run is self.active and self._handover is not None:
@@ -284,7 +306,9 @@ class Session:
 
     def _arm(self) -> None:
         if not self._viewers and self.going is not None and self._orphan is None:
-            self._orphan = asyncio.get_running_loop().call_later(self._services.settings.timeouts.orphan, self._orphaned)
+            self._orphan = asyncio.get_running_loop().call_later(
+                self._services.settings.timeouts.orphan, self._orphaned
+            )
 
     def _disarm(self) -> None:
         if self._orphan is not None:
@@ -299,13 +323,3 @@ class Session:
 def hash_token(token: str) -> str:
     """How a token is stored."""
     return sha256(token.encode()).hexdigest()
-
-
-def cursor_or_start(log: Log, cursor: Position | None) -> tuple[Position, str | None]:
-    """Where a client that holds `cursor` goes on: the place, and why it can't be its own (`epoch` or `ahead`), if it can't."""
-    if cursor is None:
-        return Position(log.epoch, 0), None
-    verdict = log.check(cursor)
-    if verdict == "ok":
-        return Position(log.epoch, cursor.seq, cursor.part), None
-    return Position(log.epoch, 0), verdict

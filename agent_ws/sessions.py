@@ -1,6 +1,7 @@
 """All sessions of the process: made, found, let go, drained.
 
-The one rule: a session is in memory at most once, so its log has one writer. It is found by id, and used only by who `admits` says.
+The one rule: a session is in memory at most once, so its log has one writer. It is found by id, and used only by who
+`admits` says.
 """
 
 import asyncio
@@ -95,8 +96,8 @@ class Sessions:
     async def find(self, session: str, *, owner: str | None, token: str | None) -> Session:
         """The session, for a client that may use it.
 
-        Raises `FrameError` with `session_not_found` where there is none, and the same where it is somebody else's: an answer must
-        not tell which ids exist. Raises `StoreError` where the store can't be read.
+        Raises `FrameError` with `session_not_found` where there is none, and the same where it is somebody else's: an
+        answer must not tell which ids exist. Raises `StoreError` where the store can't be read.
         """
         found = self._loaded.get(session)
         if found is None:
@@ -108,7 +109,8 @@ class Sessions:
         return found
 
     async def drain(self, grace: float) -> None:
-        """Take no new run; let those that are going end for `grace` seconds, then interrupt them with reason `shutdown`.
+        """Take no new run; let those that are going end for `grace` seconds, then interrupt them with reason
+        `shutdown`.
 
         Returns when all have their receipts, or their tasks were given the time to go and didn't.
         """

@@ -9,14 +9,16 @@ from typing import Literal
 ChunkMode = Literal["token", "word", "sentence"]
 
 _WORD = re.compile(r"\s+(?=\S)|\s+\Z")
-_SENTENCE = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[”’」』）]*|\n+")
+_SENTENCE = re.compile(
+    r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[”’」』）]*|\n+"  # noqa: RUF001 - marks of other scripts are meant
+)
 
 
 def boundary(text: str, mode: ChunkMode) -> int:
     """How many characters of `text` can be let through in this mode: up to the end of the last whole word or sentence.
 
-    A word ends with the white space behind it. A sentence ends with its mark and the white space behind it (so that "3.14" is not cut), with a
-    full-width mark, or at a line's end.
+    A word ends with the white space behind it. A sentence ends with its mark and the white space behind it (so that
+    "3.14" is not cut), with a full-width mark, or at a line's end.
     """
     match mode:
         case "token":

@@ -1,7 +1,8 @@
 """The parent of every task that outlives the call which started it.
 
-The one rule: no task is started anywhere but here, so none is lost, none fails in silence, and shutdown knows them all.
-An `asyncio.TaskGroup` won't do: one failure would cancel every run, and a task that swallows its cancellation would hold the exit for ever.
+The one rule: no task is started anywhere but here, so none is lost, none fails in silence, and shutdown knows them
+all. An `asyncio.TaskGroup` won't do: one failure would cancel every run, and a task that swallows its cancellation
+would hold the exit for ever.
 """
 
 import asyncio

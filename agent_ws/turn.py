@@ -1,11 +1,12 @@
 """What an agent gets: the message, the history, and every way to answer.
 
-The one rule: a turn can write only while its run goes on; after that each method raises `Fenced`. Methods without `async` never wait.
+The one rule: a turn can write only while its run goes on; after that each method raises `Fenced`. Methods without
+`async` never wait.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -48,8 +49,8 @@ class ToolCall:
 class Turn:
     """One message to answer.
 
-    message: the text. history: the conversation before it, valid for a model. session, run: ids, for logs and for keying the
-    agent's own state. name: this agent's label where several speak, else None.
+    message: the text. history: the conversation before it, valid for a model. session, run: ids, for logs and for
+    keying the agent's own state. name: this agent's label where several speak, else None.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Turn:
         self.write(Status(state, detail, attempt=attempt, streamed=streamed))
 
     def take_back(self, chars: int) -> None:
-        """Take back the last `chars` characters of this agent's text: a failed attempt must not show beside the next."""
+        """Take back the last `chars` characters of this agent's text: no failed attempt shows beside the next."""
         self.write(Status("reset", chars=chars))
 
     def report(self, usage: Usage | None = None, stop_reason: str = "") -> None:
@@ -123,15 +124,16 @@ class Turn:
     ) -> AsyncGenerator[ToolCall]:
         """Run a tool call inside: `tool_start` now, `tool_result` at the end, whatever the end.
 
-        Raises `ToolTimeout` after `timeout` seconds (default: the setting), having written the result; catch it to go on. Any other
-        exception from inside is written as the outcome `error` and raised on.
+        Raises `ToolTimeout` after `timeout` seconds (default: the setting), having written the result; catch it to go
+        on. Any other exception from inside is written as the outcome `error` and raised on.
         """
         call = ToolCall(tool or self._new_id())
         limit = self._timeouts.tool if timeout is None else timeout
         self._run.tool_limits[call.tool] = limit
         self.write(ToolStart(call.tool, name, input))
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 yield call
         except TimeoutError:
             expired = scope.expired()
@@ -152,7 +154,9 @@ class Turn:
 
     @asynccontextmanager
     async def section(self, section: str, title: str = "") -> AsyncGenerator["TurnSection"]:
-        """Write a section inside. An interrupt that names it leaves the block at its next wait; what follows the block goes on."""
+        """Write a section inside. An interrupt that names it leaves the block at its next wait; what follows the
+        block goes on.
+        """
         self.write(SectionStart(section, title))
         with self._part("section", section) as scope:
             yield TurnSection(self, section)
@@ -166,9 +170,7 @@ class Turn:
         request = self._new_id()
         limit = self._timeouts.reply if timeout is None else timeout
         at = self._wall()
-        self._run.writer.put(
-            Request(request, kind, prompt, tool, data, at=at, expires=at + limit, agent=self.name)
-        )
+        self._run.writer.put(Request(request, kind, prompt, tool, data, at=at, expires=at + limit, agent=self.name))
         future = self._run.requests[request] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(limit):
@@ -184,7 +186,9 @@ class Turn:
             del self._run.requests[request]
 
     def steered(self) -> list[str]:
-        """Take what the user has said since the run began, oldest first: at a step's boundary, before the next request to a model."""
+        """Take what the user has said since the run began, oldest first: at a step's boundary, before the next
+        request to a model.
+        """
         run = self._run
         taken, run.steering = run.steering, []
         run.steered.clear()
@@ -240,27 +244,18 @@ class Turn:
             else:
                 turn.status("finished")
 
-    def _part(self, kind: str, name: str) -> "_Part":
-        return _Part(self._run, (kind, name))
-
-
-class _Part:
-    """A cancel scope that an interrupt can find by name."""
-
-    def __init__(self, run: Run, key: tuple[str, str]) -> None:
-        if key in run.parts:
-            raise BracketError(f"expected one {key[0]} {key[1]!r} at a time, got a second")
-        self._run = run
-        self._key = key
-        self._scope = anyio.CancelScope()
-
-    def __enter__(self) -> anyio.CancelScope:
-        self._run.parts[self._key] = self._scope.cancel
-        return self._scope.__enter__()
-
-    def __exit__(self, *exc: Any) -> bool | None:
-        self._run.parts.pop(self._key, None)
-        return self._scope.__exit__(*exc)
+    @contextmanager
+    def _part(self, kind: str, name: str) -> Generator[anyio.CancelScope]:
+        """A cancel scope that an interrupt finds by name."""
+        key = (kind, name)
+        if key in self._run.parts:
+            raise BracketError(f"expected one {kind} {name!r} at a time, got a second")
+        with anyio.CancelScope() as scope:
+            self._run.parts[key] = scope.cancel
+            try:
+                yield scope
+            finally:
+                del self._run.parts[key]
 
 
 class TurnSection:
@@ -280,11 +275,14 @@ class TurnSection:
 
 
 Agent = Callable[[Turn], AsyncIterator[str | Emitted] | Awaitable[str | None]]
-"""An agent: an async generator function that yields text and events, or an async function that writes to the turn (a returned
-`str` is the answer, or its end). It is cancelled when its run is interrupted; its `finally` blocks run, its late writes are refused."""
+"""An agent: an async generator function that yields text and events, or an async function that writes to the turn (a
+returned `str` is the answer, or its end). It is cancelled when its run is interrupted; its `finally` blocks run, its
+late writes are refused."""
 
 BREATH = 32
-"""Items after which an agent that never waits lets the others run. Small enough that a Stop is acknowledged within a tick."""
+"""Items after which an agent that never waits lets the others run. Small enough that a Stop is acknowledged within a
+tick.
+"""
 
 
 async def drive(agent: Agent, turn: Turn) -> None:
@@ -298,7 +296,7 @@ async def drive(agent: Agent, turn: Turn) -> None:
         return
     if not isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
         raise RunError(
-            f"expected an agent to be an async function or an async generator, got one that returns {type(made).__name__}"
+            f"expected an async function or an async generator as agent, got one that returns {type(made).__name__}"
         )
     text = await made
     if isinstance(text, str):

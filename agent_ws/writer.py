@@ -1,7 +1,7 @@
 """The one way into the log for a run.
 
-The one rule: the ending is written once, closes every bracket, and is a fence: after it every write raises `Fenced`, whoever
-tries and whatever thread or swallowed cancellation it comes from. So "stopped" is true the moment it is said.
+The one rule: the ending is written once, closes every bracket, and is a fence: after it every write raises `Fenced`,
+whoever tries and whatever thread or swallowed cancellation it comes from. So "stopped" is true the moment it is said.
 
 Not a cancellation point anywhere. Must not know: tasks, sessions, what made the text.
 """
@@ -28,6 +28,9 @@ from .events import (
 )
 from .log import Log
 from .settings import Limits
+
+PIECE = 16_384
+"""Characters of text in one event at most: a frame must fit into what a client's library takes by default."""
 
 
 class Writer:
@@ -118,8 +121,10 @@ class Writer:
         if kind is Content:
             self.chunks += 1
             self._chars[agent] = self._chars.get(agent, 0) + len(data)
-        self._count(len(data))
-        self._log.append_text(kind, self._run, data, agent, section)
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            self._count(len(piece))
+            self._log.append_text(kind, self._run, piece, agent, section)
 
     def put(self, event: Event) -> None:
         """Write an event that is not the agent's own to make: `Request`, `Resolved`."""

@@ -1,0 +1,220 @@
+"""The native frames, as types: what PROTOCOL.md says, and the source of the published schemas.
+
+The one rule: decoding is strict about types and lengths and ignores what it doesn't know, so old servers take new
+clients.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import FrameError
+from .events import Event
+from .log import Mismatch
+from .settings import WhenBusy
+from .streams import ChunkMode
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+class _In(Struct, frozen=True, tag=str.lower, tag_field="type", omit_defaults=True):
+    """A frame from a client."""
+
+
+class Hello(_In, frozen=True):
+    """Opens a session or comes back to one. The first frame."""
+
+    session: Id | None = None
+    token: Id | None = None
+    epoch: Id | None = None
+    after: Count | None = None
+    part: Count = 0
+    chunk: ChunkMode = "token"
+    when_busy: WhenBusy | None = None
+    ticket: Id | None = None
+
+
+class Say(_In, frozen=True, tag="message"):
+    """A message for the agent."""
+
+    data: str
+    id: Id | None = None
+    when_busy: WhenBusy | None = None
+
+
+class Interrupt(_In, frozen=True):
+    """Stop a run, all runs, or a part of one."""
+
+    run: Id | None = None
+    agent: Id | None = None
+    section: Id | None = None
+    seen: Count | None = None
+    reason: Id | None = None
+
+
+class Pause(_In, frozen=True):
+    """Hold this connection's events."""
+
+    run: Id | None = None
+
+
+class Continue(_In, frozen=True):
+    """Release them."""
+
+    run: Id | None = None
+
+
+class Reply(_In, frozen=True):
+    """Answer a request of the agent's."""
+
+    request: Id
+    data: Any = None
+
+
+class Ping(_In, frozen=True):
+    """Ask for a `pong`."""
+
+    data: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Short(Struct, frozen=True, omit_defaults=True):
+    """The short form of `message`, for the smallest client in the world."""
+
+    message: str
+    id: Id | None = None
+    when_busy: WhenBusy | None = None
+
+
+class _Out(Struct, frozen=True, tag=str.lower, tag_field="type", omit_defaults=True):
+    """A control frame from the server."""
+
+
+class LimitsNotice(Struct, frozen=True):
+    """What a client has to keep to."""
+
+    message_bytes: int
+    queued: int
+
+
+class SessionFrame(_Out, frozen=True, tag="session"):
+    """The session, and the cursor from which its events follow."""
+
+    session: str
+    epoch: str
+    after: int
+    resumed: bool
+    limits: LimitsNotice
+    token: str | None = None
+
+
+class Reset(_Out, frozen=True):
+    """The client's copy is no prefix of the log: the whole log follows."""
+
+    epoch: str
+    reason: Mismatch
+
+
+class Accepted(_Out, frozen=True):
+    """The store has the message."""
+
+    id: str
+    run: str
+    outcome: Literal["started", "queued", "steered"]
+
+
+class Rejected(_Out, frozen=True):
+    """The message was not taken."""
+
+    code: str
+    message: str
+    id: str | None = None
+
+
+class ErrorFrame(_Out, frozen=True, tag="error"):
+    """A frame could not be served."""
+
+    code: str
+    message: str
+
+
+class Pong(_Out, frozen=True):
+    """The answer to `ping`."""
+
+    data: str | None = None
+
+
+ClientFrame: TypeAlias = Hello | Say | Interrupt | Pause | Continue | Reply | Ping
+ControlFrame: TypeAlias = SessionFrame | Reset | Accepted | Rejected | ErrorFrame | Pong
+
+
+ServerFrame: TypeAlias = Event | ControlFrame
+
+
+class Codec:
+    """One subprotocol: frames to WebSocket messages and back. Stateless; both directions are reentrant."""
+
+    def __init__(self, name: str, *, binary: bool) -> None:
+        self.name = name
+        self.binary = binary
+        module: Any = msgspec.msgpack if binary else msgspec.json
+        self._encode: Any = module.Encoder().encode
+        self._decode: Any = module.Decoder(ClientFrame).decode
+        self._decode_short: Any = module.Decoder(Short).decode
+        self._form = "a binary MessagePack map" if binary else "a text JSON object"
+
+    def encode(self, frame: ServerFrame, part: int = 0) -> bytes:
+        """One frame as bytes. `part` goes with a text event of which a prefix is sent."""
+        if part:
+            frame_dict: dict[str, Any] = msgspec.to_builtins(frame)
+            return self._encode(frame_dict | {"part": part})
+        return self._encode(frame)
+
+    def decode(self, data: bytes | str) -> ClientFrame:
+        """One client frame. Raises `FrameError` that says what was expected and what came, without quoting it."""
+        if isinstance(data, str) is self.binary:
+            expected, got = ("binary", "text") if self.binary else ("text", "binary")
+            raise FrameError(f"expected a {expected} message ({self.name}), got a {got} one", code=f"{got}_frame")
+        try:
+            return self._decode(data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            short = self._short(data, error)
+            if short is not None:
+                return Say(short.message, short.id, short.when_busy)
+            raise FrameError(f"expected {self._form} of the protocol, got one that is not: {_why(error)}") from None
+
+    def _short(self, data: bytes | str, error: Exception) -> Short | None:
+        """`data` in the short form. It has no `type`, which is what the first attempt stumbled over."""
+        if not isinstance(error, msgspec.ValidationError) or "`type`" not in str(error):
+            return None
+        try:
+            return self._decode_short(data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return None
+
+
+def _why(error: Exception) -> str:
+    """A decoding error in words that hold nothing of what came: msgspec quotes tag values."""
+    match error:
+        case RecursionError():
+            return "nested too deeply"
+        case UnicodeDecodeError():
+            return "not UTF-8"
+        case msgspec.ValidationError():
+            text = str(error)
+            if text.startswith("Invalid "):  # the one kind that quotes: an unknown `type` or option
+                return f"an unknown value at {text.rpartition('at `')[2].rstrip('`') or 'its place'}"
+            return "neither a `type` nor a text `message`" if "`type`" in text and "missing" in text else text
+        case _:
+            return "malformed"
+
+
+JSON = Codec("agent-ws.v1.json", binary=False)
+MSGPACK = Codec("agent-ws.v1.msgpack", binary=True)
+CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
+
+
+def control_error(error: FrameError) -> ErrorFrame:
+    """An error as its control frame."""
+    return ErrorFrame(error.code, str(error))

@@ -1,0 +1,5 @@
+"""The shell: sockets, requests and the process around the core."""
+
+from .app import build_app
+
+__all__ = ["build_app"]

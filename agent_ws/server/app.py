@@ -1,0 +1,116 @@
+"""The ASGI application: routes, and what every response has.
+
+The one rule: everything is behind the guard but the probes.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from ..settings import Settings
+from ..turn import Agent
+from .gateway import Gateway
+from .guard import Guard
+from .http import HttpEndpoints
+from .websocket import WebSocketEndpoint
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def page_folder() -> Path:
+    """Where the page is: inside the package when it was built, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    built = package / "web"
+    return built if built.is_dir() else package.parent / "web"
+
+
+class _Assets(StaticFiles):
+    """The page's files, with the page's headers."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # pyright: ignore[reportArgumentType] - passed on as they come
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+def build_app(agent: Agent, settings: Settings | None = None) -> Starlette:
+    """The gateway in front of `agent`, for any ASGI server. Its lifespan must be run: it opens the store.
+
+    `app.state.gateway` is the `Gateway`; call `await app.state.gateway.drain()` before the server closes its
+    connections, as `agent-ws serve` does, to shut down without cutting answers.
+    """
+    settings = settings or Settings()
+    gateway = Gateway(agent, settings)
+    http = HttpEndpoints(gateway)
+    folder = page_folder()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with gateway:
+            yield
+
+    async def page(_: Request) -> Response:
+        return FileResponse(folder / "index.html", headers=PAGE_HEADERS)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        ready = gateway.sessions.ready
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    middleware = [Middleware(Guard, settings=settings)]
+    if settings.origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type", "last-event-id"],
+                allow_credentials=True,
+            )
+        )
+    app = Starlette(
+        routes=[
+            WebSocketRoute("/ws", WebSocketEndpoint(gateway)),
+            Route("/api/agent/stream", _Stream(http), methods=["GET", "POST"]),
+            Route("/api/agent/interrupt", http.interrupt, methods=["POST"]),
+            Route("/api/agent/reply", http.reply, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/", page),
+            Mount("/assets", _Assets(directory=folder)),
+        ],
+        middleware=middleware,
+        lifespan=lifespan,
+    )
+    app.state.gateway = gateway
+    return app
+
+
+class _Stream:
+    """The stream as an ASGI application: Starlette takes an object for one, and a method for something else."""
+
+    def __init__(self, http: HttpEndpoints) -> None:
+        self._http = http
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._http.stream(scope, receive, send)

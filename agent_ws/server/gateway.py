@@ -1,0 +1,80 @@
+"""The running gateway: its sessions and the clients that are connected.
+
+The one rule: a shutdown tells everybody before it takes anything away.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from ..sessions import Sessions
+from ..settings import Settings
+from ..turn import Agent
+
+logger = logging.getLogger("agent_ws")
+
+
+class Gateway:
+    """One process's gateway. An async context manager: it serves inside."""
+
+    def __init__(self, agent: Agent, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions = Sessions(agent, settings)
+        self._clients: dict[int, Callable[[], None]] = {}
+        self._joined = 0
+        self._empty = asyncio.Event()
+        self._drained: asyncio.Event | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.sessions.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.sessions.__aexit__(kind, error, trace)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the shutdown has begun."""
+        return self.sessions.draining
+
+    def join(self, drain: Callable[[], None]) -> Callable[[], None]:
+        """Count a client. `drain()` tells it that the shutdown has begun. Returns what ends the counting."""
+        self._joined += 1
+        key = self._joined
+        self._clients[key] = drain
+
+        def leave() -> None:
+            self._clients.pop(key, None)
+            if not self._clients:
+                self._empty.set()
+
+        return leave
+
+    async def drain(self) -> None:
+        """Shut down in order: no new runs; clients without a run are told to come back; runs end, or are interrupted
+        after `timeouts.drain`; the rest of the clients is told. Returns within `timeouts.drain` and `timeouts.close`.
+        Again: waits for the first.
+        """
+        if self._drained is not None:
+            await self._drained.wait()
+            return
+        self._drained = asyncio.Event()
+        times = self.settings.timeouts
+        logger.info("draining: %d clients", len(self._clients))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.sessions.drain(times.drain), name="drain")
+            await asyncio.sleep(0)  # it marks the sessions before it first waits
+            for tell in tuple(self._clients.values()):
+                tell()
+        self._empty.clear()
+        if self._clients:
+            try:
+                async with asyncio.timeout(times.close / 2):
+                    await self._empty.wait()
+            except TimeoutError:
+                logger.warning("%d clients did not leave in time", len(self._clients))
+        self._drained.set()

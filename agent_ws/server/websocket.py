@@ -1,0 +1,296 @@
+"""The WebSocket shell: one reader that never waits for anything slow, one writer, and the core between them.
+
+The one rule: only the writer sends. The reader decides and leaves frames in the outbox, so a client that doesn't read
+can't keep its own Stop from being heard.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import assert_never
+
+from starlette.types import Message, Receive, Scope, Send
+
+from ..connection import Close, Connection, Do, Effect, Open
+from ..connection import Send as Answer
+from ..cursor import Cursor
+from ..errors import AgentWsError, FrameError, Refused, StoreError
+from ..frames import (
+    CODECS,
+    JSON,
+    Accepted,
+    Continue,
+    ControlFrame,
+    ErrorFrame,
+    Hello,
+    Interrupt,
+    LimitsNotice,
+    Pause,
+    Rejected,
+    Reply,
+    Reset,
+    Say,
+    SessionFrame,
+    control_error,
+)
+from ..log import Position
+from ..session import Accepted as Taken
+from ..session import Session
+from .gateway import Gateway
+from .guard import Owner, refuse
+
+logger = logging.getLogger("agent_ws")
+
+
+class Gone(Exception):
+    """The client is not there any more, however the server below says it."""
+
+
+class WebSocketEndpoint:
+    """The ASGI application behind `/ws`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        offered: list[str] = scope.get("subprotocols", [])
+        codec = next((CODECS[name] for name in offered if name in CODECS), None if offered else JSON)
+        if codec is None:
+            message = f"expected one of the subprotocols {', '.join(CODECS)}, got others"
+            await refuse(scope, receive, send, 400, "bad_frame", message)
+            return
+        if self._gateway.draining:
+            await refuse(scope, receive, send, 503, "shutting_down", "The server is shutting down: come back.")
+            return
+        owner = Owner.of(scope)
+        await receive()  # websocket.connect
+        await send(
+            {
+                "type": "websocket.accept",
+                "subprotocol": codec.name if offered else None,
+                "headers": owner.headers,
+            }
+        )
+        client = Client(self._gateway, Connection(codec, self._gateway.settings.limits), owner, receive, send)
+        await client.serve()
+
+
+class Client:
+    """One WebSocket client."""
+
+    def __init__(self, gateway: Gateway, connection: Connection, owner: Owner, receive: Receive, send: Send) -> None:
+        self._gateway = gateway
+        self._connection = connection
+        self._owner = owner
+        self._receive = receive
+        self._send = send
+        self._session: Session | None = None
+        self._cursor: Cursor | None = None
+        self._held = False
+        """`pause` is in force."""
+        self._outbox: deque[ControlFrame] = deque()
+        self._closing: tuple[int, str] | None = None
+        self._draining = False
+        self._wake = asyncio.Event()
+        """Set when the writer may have something to do."""
+        self._scope = ExitStack()
+        """What is given back when the client goes."""
+        self._waiting: asyncio.TaskGroup = asyncio.TaskGroup()
+
+    async def serve(self) -> None:
+        """Serve until either side is finished."""
+        with self._scope:
+            self._scope.callback(self._gateway.join(self._drain))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    self._waiting = group
+                    group.create_task(self._read(), name="ws reader")
+                    group.create_task(self._first_frame(), name="ws first frame")
+                    await self._write()
+                    raise Gone  # noqa: TRY301 - it ends the group, which is the point
+            except* Gone:
+                pass  # a detach: the run goes on
+
+    # Reading
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                code = message.get("code", 1005)
+                if code in (1002, 1003, 1007, 1009):
+                    logger.warning("closed a client that broke the rules of WebSocket: %d", code)
+                raise Gone
+            data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
+            for effect in self._connection.receive(data):
+                await self._serve(effect)
+
+    async def _first_frame(self) -> None:
+        await asyncio.sleep(self._gateway.settings.timeouts.hello)
+        for effect in self._connection.timed_out():
+            await self._serve(effect)
+
+    async def _serve(self, effect: Effect) -> None:
+        """Do what the protocol decided. Waits only for the session to be loaded, which is bounded."""
+        match effect:
+            case Open(hello=hello):
+                await self._open(hello)
+            case Do(frame=frame):
+                self._do(frame)
+            case Answer(frame=frame):
+                if isinstance(frame, ErrorFrame):
+                    logger.warning("bad frame: %s", frame.message)
+                self._answer(frame)
+            case Close(error=error):
+                logger.warning("closing a client: %s", error)
+                self._close(error)
+            case _:
+                assert_never(effect)
+
+    async def _open(self, hello: Hello) -> None:
+        gateway, limits = self._gateway, self._gateway.settings.limits
+        token = None
+        try:
+            async with asyncio.timeout(gateway.settings.timeouts.hello):
+                if hello.session is None:
+                    session, token = await gateway.sessions.create(self._owner.name)
+                else:
+                    session = await gateway.sessions.find(hello.session, owner=self._owner.name, token=hello.token)
+        except TimeoutError:
+            self._close(FrameError("The store did not answer in time: come back.", code="internal_error"))
+            return
+        except StoreError as error:
+            logger.error("a session could not be loaded: %s", error)  # noqa: TRY400 - the reason, not our stack, helps
+            self._close(FrameError("The store can't be read at the moment: come back.", code="internal_error"))
+            return
+        except FrameError as error:
+            logger.warning("closing a client: %s", error)
+            self._close(error)
+            return
+        position = None
+        if hello.epoch is not None and hello.after is not None:
+            position = Position(hello.epoch, hello.after, hello.part)
+        cursor = Cursor(session.log, position, hello.chunk)
+        self._scope.enter_context(session.view())
+        self._scope.callback(session.log.watch(self._wake.set))
+        self._session, self._cursor = session, cursor
+        self._answer(
+            SessionFrame(
+                session=session.id,
+                token=token,
+                epoch=session.log.epoch,
+                after=cursor.seq,
+                resumed=position is not None and cursor.reset is None,
+                limits=LimitsNotice(limits.message_bytes, limits.queued),
+            )
+        )
+        if cursor.reset is not None:
+            self._answer(Reset(session.log.epoch, cursor.reset))
+
+    def _do(self, frame: Say | Interrupt | Pause | Continue | Reply) -> None:
+        session = self._session
+        if session is None:
+            return  # it could not be opened; the close is on its way
+        match frame:
+            case Say():
+                self._say(session, frame)
+            case Interrupt():
+                self._held = False
+                self._try(lambda: self._interrupt(session, frame))
+            case Pause(run=run):
+                self._held = self._held or run is None or (session.going is not None and session.going.id == run)
+            case Continue():
+                self._held = False
+            case Reply():
+                self._try(lambda: session.reply(frame.request, frame.data))
+            case _:
+                assert_never(frame)
+        self._wake.set()
+
+    def _say(self, session: Session, frame: Say) -> None:
+        try:
+            taken = session.take(frame.data, frame.id, frame.when_busy)
+        except (Refused, StoreError) as error:
+            self._answer(Rejected(error.code, str(error), frame.id))
+            return
+        self._waiting.create_task(self._acknowledge(session, taken), name="ws acknowledge")
+
+    async def _acknowledge(self, session: Session, taken: Taken) -> None:
+        try:
+            await session.kept(taken)
+        except StoreError as error:
+            self._answer(Rejected(error.code, str(error), taken.id))
+        else:
+            self._answer(Accepted(taken.id, taken.run, taken.outcome))
+
+    def _interrupt(self, session: Session, frame: Interrupt) -> None:
+        if frame.section is not None:
+            session.stop_part("section", frame.section, frame.run)
+        elif frame.agent is not None:
+            session.stop_part("agent", frame.agent, frame.run)
+        else:
+            session.interrupt(frame.run, reason=frame.reason or "user", seen=frame.seen)
+
+    def _try(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except FrameError as error:
+            self._answer(control_error(error))
+
+    def _answer(self, frame: ControlFrame) -> None:
+        self._outbox.append(frame)
+        if len(self._outbox) > self._gateway.settings.limits.control_frames:
+            self._close(FrameError("expected a client that reads its answers", code="slow_client"))
+        self._wake.set()
+
+    def _close(self, error: AgentWsError) -> None:
+        if self._closing is None:
+            self._outbox.append(ErrorFrame(error.code, str(error)))
+            self._closing = (error.close or 1011, error.code)
+            self._wake.set()
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._wake.set()
+
+    # Writing
+
+    async def _write(self) -> None:
+        """Send what there is to send, until the connection is to be closed."""
+        while True:
+            self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
+            await self._flush()
+            frames = self._cursor.pull() if self._cursor is not None and not self._held else []
+            for event, part in frames:
+                if self._outbox:
+                    await self._flush()  # what answers a frame is not held behind text
+                await self._transmit(self._connection.codec.encode(event, part))
+            if self._draining and not frames and (self._session is None or not self._session.busy):
+                self._close(FrameError("The server is shutting down: come back.", code="shutting_down"))
+            if self._closing is not None:
+                await self._flush()
+                code, reason = self._closing
+                await self._emit({"type": "websocket.close", "code": code, "reason": reason})
+                return
+            if not frames:
+                await self._wake.wait()
+
+    async def _flush(self) -> None:
+        while self._outbox:
+            await self._transmit(self._connection.codec.encode(self._outbox.popleft()))
+
+    async def _transmit(self, data: bytes) -> None:
+        if self._connection.codec.binary:
+            await self._emit({"type": "websocket.send", "bytes": data})
+        else:
+            await self._emit({"type": "websocket.send", "text": data.decode()})
+
+    async def _emit(self, message: Message) -> None:
+        """The one place that sends. Everything by which a server says that the client has gone becomes `Gone`."""
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError) as error:
+            # uvicorn raises ClientDisconnected (an OSError) for a lost client, RuntimeError for a send after its close.
+            raise Gone from error
