@@ -1,6 +1,7 @@
 """An agent that plays a script: for tests and recordings, where it has to be known what the agent does and when.
 
-The one rule: it decides nothing. Each message plays a list of steps in order, as fast as it can, waiting only where a step says so.
+The one rule: it decides nothing. Each message plays a list of steps in order, as fast as it can, waiting only where a
+step says so.
 """
 
 import asyncio
@@ -41,13 +42,13 @@ Step: TypeAlias = str | Emitted | Wait | Gate | Raise
 
 
 class Scripted:
-    """The first message plays the first script, the second the second; the last one is played for every message after it.
+    """The first message plays the first script, the second the second; the last one plays for every message after it.
 
-    `turns` are the turns so far, oldest first: what the agent was told is there. One instance serves one test; sessions that share it
-    share the count of messages.
+    `turns` are the turns so far, oldest first: what the agent was told is there. One instance serves one test; sessions
+    that share it share the count of messages.
 
         gate = Gate()
-        agent = Scripted(["Hello ", gate, ToolStart("t1", "search"), ToolResult("t1", output="3 hits"), Wait(0.5), "world"])
+        agent = Scripted(["Hello ", gate, ToolStart("t1", "search"), ToolResult("t1", output="3 hits"), Wait(0.5), "."])
     """
 
     def __init__(self, script: Sequence[Step], *later: Sequence[Step]) -> None:

@@ -66,10 +66,9 @@ class Client:
             raise OSError("the client has gone")
         self._from_server.put_nowait(message)
 
-    async def open(self, group: asyncio.TaskGroup) -> None:
+    async def open(self) -> None:
         """Shake hands. Raises `Refused`."""
         self._to_server.put_nowait({"type": "websocket.connect"})
-        group.create_task(self._serve(), name="asgi")
         answer = await self._from_server.get()
         match answer["type"]:
             case "websocket.accept":
@@ -80,7 +79,8 @@ class Client:
             case _:
                 raise Refused(403)
 
-    async def _serve(self) -> None:
+    async def serve(self) -> None:
+        """Run the application for this connection, to its end."""
         await self._app(self._scope, self._to_server.get, self._send)
         self._from_server.put_nowait({"type": "websocket.close", "code": 1006, "reason": "the application returned"})
 
@@ -155,9 +155,10 @@ async def connect(
         "extensions": {"websocket.http.response": {}},
     }
     client = Client(app, scope, binary=any(name.endswith("msgpack") for name in subprotocols))
-    async with asyncio.TaskGroup() as group:
-        try:
-            await client.open(group)
-            yield client
-        finally:
-            client.drop()
+    serving = asyncio.create_task(client.serve(), name="asgi")
+    try:
+        await client.open()
+        yield client
+    finally:
+        client.drop()
+        await serving

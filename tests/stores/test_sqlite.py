@@ -163,6 +163,17 @@ async def test_kill_9_between_write_and_commit_leaves_no_trace(path: Path) -> No
     assert await tail(path, "b") == -1
 
 
+async def test_a_commit_waits_for_the_disk(path: Path, hook: Callable[[Hook], None]) -> None:
+    # Loss of power can't be staged here, so this is the promise of https://www.sqlite.org/pragma.html#pragma_synchronous.
+    seen: list[tuple[object, ...]] = []
+    hook(lambda db: seen.extend(db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")))
+    store = SqliteStore(path)
+    await store.open()
+    await store.save([begin("a", 1)])
+    await store.close()
+    assert seen == [("wal",), (2,)]
+
+
 # The event loop
 
 
