@@ -33,7 +33,7 @@ class Brackets:
         self.announced: dict[str, str] = {}
         """Tool calls that were announced and have not started: id to name."""
         self._used: set[tuple[str, str]] = set()
-        self._finished: list[str] = []
+        self._over: dict[str, Fate] = {}
 
     def take(self, event: Event) -> None:
         """Note `event`, or raise `BracketError` and change nothing."""
@@ -49,9 +49,9 @@ class Brackets:
             case ToolStart(tool=tool):
                 self._open("tool", tool, event.agent, self.tools)
                 self.announced.pop(tool, None)
-            case ToolResult(tool=tool):
+            case ToolResult(tool=tool, outcome=outcome):
                 self._close("tool", tool, self.tools)
-                self._finished.append(tool)
+                self._over[tool] = "cancelled" if outcome == "interrupted" else "finished"
             case SectionStart(section=section):
                 self._open("section", section, event.agent, self.sections)
             case SectionEnd(section=section):
@@ -80,7 +80,7 @@ class Brackets:
 
     def fates(self) -> dict[str, Fate]:
         """What is known of each tool call now: open ones are `running`."""
-        fates: dict[str, Fate] = dict.fromkeys(self._finished, "finished")
+        fates = dict(self._over)
         fates.update(dict.fromkeys(self.tools, "running"))
         fates.update(dict.fromkeys(self.announced, "never_started"))
         return fates

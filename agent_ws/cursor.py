@@ -42,44 +42,37 @@ class Cursor:
         """Whether the log has anything after the cursor."""
         return self.log.tail > self.seq
 
-    def pull(self) -> list[tuple[Event, int]]:
-        """The next events, text merged, each with the `part` to print; the cursor moves behind them. Empty: nothing
-        yet.
-        """
+    def pull(self) -> list[Event]:
+        """The next events, text merged; the cursor moves behind them. Empty: nothing yet."""
         events = self.log.read(self.seq, READ)
         if not events:
             return []
-        frames = [(event, 0) for event in merge(events)]
-        if self.part:
-            first = frames[0][0]
-            if isinstance(first, Content | Thinking):
-                frames[0] = (replace(first, data=first.data[self.part :]), 0)
-        last = frames[-1][0]
+        merged = merge(events)
+        first, last = merged[0], merged[-1]
+        if self.part and isinstance(first, Content | Thinking):
+            merged[0] = first = replace(first, data=first.data[self.part :])
+            last = merged[-1]
         if self._chunk != "token" and isinstance(last, Content | Thinking):
-            return self._hold(frames, events)
+            merged.pop()
+            return merged + self._cut(last, merged[-1].seq if merged else None, events)
         self.seq, self.part = events[-1].seq, 0
-        return frames
+        return merged
 
-    def _hold(self, frames: list[tuple[Event, int]], events: list[Event]) -> list[tuple[Event, int]]:
-        """Keep the unfinished end of the last text back."""
-        last = frames.pop()[0]
-        assert isinstance(last, Content | Thinking)  # noqa: S101 - for the type checker: `pull` looked
-        before = frames[-1][0].seq if frames else self.seq
-        done = 0 if frames else self.part
-        text = last.data
-        cut = boundary(text, self._chunk)
-        if not cut and len(text) > HELD:
-            cut = len(text)
-        self.seq, self.part = before, done
-        if cut:
-            # Walk the events that the text was merged from, to say how far the cut reaches.
-            reach = done + cut
-            for event in events[before - events[0].seq + 1 :]:
-                assert isinstance(event, Content | Thinking)  # noqa: S101 - they were merged into `last`
-                if reach < len(event.data):
-                    break
-                reach -= len(event.data)
-                self.seq = event.seq
-            self.part = reach
-            frames.append((replace(last, data=text[:cut], seq=self.seq), self.part))
-        return frames
+    def _cut(self, text: Content | Thinking, before: int | None, events: list[Event]) -> list[Event]:
+        """What may be let through of the last text, which follows the event `before`, if one was pulled with it."""
+        if before is not None:
+            self.seq, self.part = before, 0
+        cut = boundary(text.data, self._chunk)
+        if not cut and len(text.data) > HELD:
+            cut = len(text.data)
+        if not cut:
+            return []
+        # Walk the events that the text was merged from, to say how far the cut reaches.
+        reach = self.part + cut
+        for event in events[self.seq - events[0].seq + 1 :]:
+            if not isinstance(event, Content | Thinking) or reach < len(event.data):
+                break
+            reach -= len(event.data)
+            self.seq = event.seq
+        self.part = reach
+        return [replace(text, data=text.data[:cut], seq=self.seq, part=self.part)]

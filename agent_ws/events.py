@@ -104,6 +104,8 @@ class Thinking(Base, frozen=True):
 
     data: str
     section: str | None = None
+    part: int = 0
+    """As `Content.part`."""
 
 
 class Content(Base, frozen=True):
@@ -111,6 +113,8 @@ class Content(Base, frozen=True):
 
     data: str
     section: str | None = None
+    part: int = 0
+    """Never in a log. For a client that wants whole words: how many characters behind the event `seq` this brings it to."""
 
 
 class Tools(Base, frozen=True):

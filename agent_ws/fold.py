@@ -304,7 +304,9 @@ def recover(events: Sequence[Event], at: float) -> list[Event]:
         if view.task is not None:
             continue
         brackets = by_run[view.run]
-        fates = {tool: "cancelled" if fate == "running" else fate for tool, fate in brackets.fates().items()}
+        fates: dict[str, Fate] = {
+            tool: "cancelled" if fate == "running" else fate for tool, fate in brackets.fates().items()
+        }
         if view.ending is None:
             written += [replace(event, run=view.run) for event in brackets.close()]
             written.append(

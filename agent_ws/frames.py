@@ -164,11 +164,8 @@ class Codec:
         self._decode_short: Any = module.Decoder(Short).decode
         self._form = "a binary MessagePack map" if binary else "a text JSON object"
 
-    def encode(self, frame: ServerFrame, part: int = 0) -> bytes:
-        """One frame as bytes. `part` goes with a text event of which a prefix is sent."""
-        if part:
-            frame_dict: dict[str, Any] = msgspec.to_builtins(frame)
-            return self._encode(frame_dict | {"part": part})
+    def encode(self, frame: ServerFrame) -> bytes:
+        """One frame as bytes."""
         return self._encode(frame)
 
     def decode(self, data: bytes | str) -> ClientFrame:

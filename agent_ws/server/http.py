@@ -231,7 +231,7 @@ class Stream:
             # Asked before the log is read: what an ending run wrote is then surely in what is read.
             over = not session.is_open(self._run)
             piece: list[bytes] = []
-            for event, _ in cursor.pull():
+            for event in cursor.pull():
                 if self._run and event.run != self._run:
                     continue
                 place = Place(session.id, Position(log.epoch, event.seq), self._run)

@@ -263,10 +263,10 @@ class Client:
             self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
             await self._flush()
             frames = self._cursor.pull() if self._cursor is not None and not self._held else []
-            for event, part in frames:
+            for event in frames:
                 if self._outbox:
                     await self._flush()  # what answers a frame is not held behind text
-                await self._transmit(self._connection.codec.encode(event, part))
+                await self._transmit(self._connection.codec.encode(event))
             if self._draining and not frames and (self._session is None or not self._session.busy):
                 self._close(FrameError("The server is shutting down: come back.", code="shutting_down"))
             if self._closing is not None:
