@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "agent",
         nargs="?",
         metavar="AGENT",
-        help="`module:attribute` of your async function or generator, `anthropic`, or `demo`; default: `anthropic` when "
+        help="`module:attribute` of an async function or generator, `anthropic`, or `demo`; default: `anthropic` when "
         "ANTHROPIC_API_KEY is set, else the offline `demo`",
     )
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on")

@@ -114,7 +114,7 @@ class Content(Base, frozen=True):
     data: str
     section: str | None = None
     part: int = 0
-    """Never in a log. For a client that wants whole words: how many characters behind the event `seq` this brings it to."""
+    """Never in a log. For a client that wants whole words: how many characters behind event `seq` this brings it to."""
 
 
 class Tools(Base, frozen=True):
