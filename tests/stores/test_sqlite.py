@@ -46,7 +46,8 @@ async def refused(path: Path) -> str:
     store = SqliteStore(path)
     with pytest.raises(StoreError) as error:
         await store.open()
-    await store.close()
+    with pytest.raises(StoreError, match="not open"):
+        await store.load("a")
     return str(error.value)
 
 
@@ -80,7 +81,7 @@ class Hooked(sqlite3.Connection):
 
     hook: Hook = staticmethod(id)
 
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as the base class has it
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         cursor = super().execute(sql, parameters)
         if sql.startswith("INSERT INTO events"):
             Hooked.hook(self)
@@ -358,6 +359,33 @@ async def test_a_full_disk_refuses_the_whole_save_and_keeps_the_rest(path: Path,
     await store.save([more("b", 3, 5000)])
     await store.close()
     assert [await tail(path, name) for name in "ab"] == [4, 5000]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (sqlite3.SQLITE_IOERR_WRITE, "the disk reports an error"),
+        (sqlite3.SQLITE_READONLY, "check the permissions"),
+        (sqlite3.SQLITE_MISUSE, r"SQLite can't do it \(OperationalError, code 21\)"),
+    ],
+)
+async def test_an_error_of_the_engine_is_told_in_our_words(
+    path: Path, hook: Callable[[Hook], None], code: int, reason: str
+) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("near 'what the user said'")
+        error.sqlite_errorcode = code
+        raise error
+
+    store = SqliteStore(path)
+    await store.open()
+    hook(fail)
+    with pytest.raises(StoreError, match=reason) as error:
+        await store.save([begin("a", 1)])
+    assert "user" not in str(error.value)
+    hook(id)
+    await store.save([begin("a", 1)])
+    await store.close()
 
 
 @pytest.mark.parametrize("value", [object(), "\ud83d", {1: object()}], ids=["object", "half-a-character", "inside"])
