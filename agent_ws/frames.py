@@ -175,7 +175,7 @@ class Codec:
             raise FrameError(f"expected a {expected} message ({self.name}), got a {got} one", code=f"{got}_frame")
         try:
             return self._decode(data)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
             short = self._short(data, error)
             if short is not None:
                 return Say(short.message, short.id, short.when_busy)
@@ -187,7 +187,7 @@ class Codec:
             return None
         try:
             return self._decode_short(data)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
             return None
 
 
@@ -196,7 +196,7 @@ def _why(error: Exception) -> str:
     match error:
         case RecursionError():
             return "nested too deeply"
-        case UnicodeDecodeError():
+        case UnicodeError():
             return "not UTF-8"
         case msgspec.ValidationError():
             text = str(error)

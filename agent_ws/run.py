@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .errors import AgentWsError, Refused, RunError
-from .events import Done, Ending, Error, Interrupted, Resolved, Settled, Start, TaskFate, Usage, User
+from .events import Done, Ending, Error, Interrupted, Resolved, Settled, Start, Status, TaskFate, Usage, User
 from .log import Log
 from .settings import Settings
 from .tasks import Tasks
@@ -128,7 +128,7 @@ class Run:
         else:
             stopped = stop is not None
             if stopped:
-                self.writer.silence(name)
+                self.writer.end_part(name, Status("stopped"))
         if stop is not None:
             stop()
         return stopped

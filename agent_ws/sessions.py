@@ -103,6 +103,8 @@ class Sessions:
         if found is None:
             async with self._loading:  # two tabs that come back at once get one session
                 found = self._loaded.get(session) or await self._load(session)
+                if found is not None:
+                    self._keep(found)  # before anything else: its log is being fed, and a second one must not be
         if found is None or not found.admits(owner, token):
             raise FrameError("expected a session of yours, got an id that is not one", code="session_not_found")
         self._keep(found)

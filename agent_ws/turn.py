@@ -159,7 +159,12 @@ class Turn:
         """
         self.write(SectionStart(section, title))
         with self._part("section", section) as scope:
-            yield TurnSection(self, section)
+            try:
+                yield TurnSection(self, section)
+            except Exception:
+                if section in self._run.writer.brackets.sections and not self._run.writer.fenced:
+                    self.write(SectionEnd(section, "interrupted"))
+                raise
         if not scope.cancelled_caught:
             self.write(SectionEnd(section))
 
@@ -238,11 +243,12 @@ class Turn:
             except (Fenced, asyncio.CancelledError):
                 raise
             except RunError as error:
-                turn.status("failed", str(error))
+                ending = Status("failed", str(error))
             except Exception as error:  # noqa: BLE001 - one agent's failure is reported and must not end the others
-                turn.status("failed", f"The agent failed ({type(error).__name__}).")
+                ending = Status("failed", f"The agent failed ({type(error).__name__}).")
             else:
-                turn.status("finished")
+                ending = Status("finished")
+            self._run.writer.end_part(name, ending)
 
     @contextmanager
     def _part(self, kind: str, name: str) -> Generator[anyio.CancelScope]:

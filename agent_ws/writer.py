@@ -8,13 +8,13 @@ Not a cancellation point anywhere. Must not know: tasks, sessions, what made the
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec.structs import replace
 
 from .brackets import Brackets
 from .errors import Fenced, RunError
 from .events import (
     EMITTED,
-    Base,
     Content,
     Emitted,
     Ending,
@@ -92,15 +92,10 @@ class Writer:
                 self._chars[label] = had - taken
                 if taken:
                     self._put(replace(item, agent=label, chars=taken))
-            case ToolStart(tool=tool):
+            case ToolStart() | ToolResult():
+                if self.fenced and isinstance(item, ToolResult):
+                    self._late.add(item.tool)
                 self._put(replace(item, agent=label, at=self._wall()))
-                if tool in self.brackets.tools:
-                    self.tool_since[tool] = self._tick()
-            case ToolResult(tool=tool):
-                if self.fenced:
-                    self._late.add(tool)
-                self._put(replace(item, agent=label, at=self._wall()))
-                self.tool_since.pop(tool, None)
             case _:
                 self._put(replace(item, agent=label) if label else item)
 
@@ -118,6 +113,8 @@ class Writer:
             return
         if section is not None:
             self.brackets.take(kind(data, section))
+        if not data.isascii():
+            data = _well_formed(data)
         if kind is Content:
             self.chunks += 1
             self._chars[agent] = self._chars.get(agent, 0) + len(data)
@@ -127,24 +124,27 @@ class Writer:
             self._log.append_text(kind, self._run, piece, agent, section)
 
     def put(self, event: Event) -> None:
-        """Write an event that is not the agent's own to make: `Request`, `Resolved`."""
-        self._put(event)
+        """Write an event that is not the agent's own to make, and is no matter of its limits: `Request`, `Resolved`."""
+        if self.fenced:
+            self._refuse()
+        _check_json(event)
+        self.brackets.take(event)
+        self.touched = self._tick()
+        self._append(event)
 
     def skip(self, section: str) -> bool:
         """Close an open section as `skipped` and drop what its agent still writes into it. False: it is not open."""
         if self.fenced or section not in self.brackets.sections:
             return False
-        self._put(SectionEnd(section, "skipped", agent=self.brackets.sections[section]))
+        self.put(SectionEnd(section, "skipped", agent=self.brackets.sections[section]))
         self._silenced.add(("section", section))
         return True
 
-    def silence(self, agent: str) -> None:
-        """Close what one of several agents has open, say that it was stopped, and drop what it still writes."""
-        if self.fenced:
-            return
+    def end_part(self, agent: str, status: Status) -> None:
+        """Close what one of several agents has open, say how it ended, and drop what it still writes."""
         for event in tuple(self.brackets.close(agent, everyone=False)):
-            self._put(event)
-        self._put(Status("stopped", agent=agent))
+            self.put(event)
+        self.put(replace(status, agent=agent))
         self._silenced.add(("agent", agent))
 
     def end(self, ending: Ending) -> bool:
@@ -174,12 +174,17 @@ class Writer:
             self._refuse()
         if self._silenced and self._is_silenced(event.agent, getattr(event, "section", None)):
             return
+        _check_json(event)
         self.brackets.take(event)
         self._count(0)
         self._append(event)
 
-    def _append(self, event: Base) -> None:
-        self._log.append(replace(event, run=self._run))  # pyright: ignore[reportArgumentType] - replace() keeps the type
+    def _append(self, event: Event) -> None:
+        if isinstance(event, ToolStart):
+            self.tool_since[event.tool] = self._tick()
+        elif isinstance(event, ToolResult):
+            self.tool_since.pop(event.tool, None)
+        self._log.append(replace(event, run=self._run))
 
     def _count(self, chars: int) -> None:
         self.touched = self._tick()
@@ -197,3 +202,22 @@ class Writer:
 
     def _refuse(self) -> None:
         raise Fenced(f"run {self._run} has ended: nothing more can be written")
+
+
+def _well_formed(text: str) -> str:
+    """`text` without lone surrogates, which no encoding can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _check_json(event: Event) -> None:
+    """Raise `RunError` where an event holds what can't be stored or sent: better at its maker than at every reader."""
+    try:
+        msgspec.json.encode(event)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise RunError(
+            f"expected {type(event).__name__} to hold what JSON can say, got {type(error).__name__}", code="bad_event"
+        ) from None
