@@ -8,7 +8,7 @@
     │   ├── BracketError    the agent wrote an event that breaks the bracketing law
     │   └── ToolTimeout     a tool ran over its limit; an agent may catch it and go on
     ├── Fenced              a write after the run's ending: raised into the agent, never shown
-    └── StoreError          the store could not do it
+    └── StoreError          the store could not do it (`stores.base.BatchError`: for one session)
 
 Anything else is a bug: it reaches the top and is answered with `internal_error`, never with its own text.
 

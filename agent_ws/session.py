@@ -198,7 +198,7 @@ class Session:
         if services.draining:
             raise Refused("The server is shutting down: come back and send it again.", code="shutting_down")
         if services.feed.failed is not None:
-            raise services.feed.failed
+            raise StoreError(str(services.feed.failed))
         if not data.strip():
             raise Refused("expected a message with text, got an empty one", code="empty_message")
         policy = when_busy or services.settings.when_busy

@@ -22,7 +22,7 @@ class Gateway:
     def __init__(self, agent: Agent, settings: Settings) -> None:
         self.settings = settings
         self.sessions = Sessions(agent, settings)
-        self._clients: dict[int, Callable[[], None]] = {}
+        self._clients: dict[int, Callable[[bool], None]] = {}
         self._joined = 0
         self._empty = asyncio.Event()
         self._drained: asyncio.Event | None = None
@@ -41,8 +41,11 @@ class Gateway:
         """Whether the shutdown has begun."""
         return self.sessions.draining
 
-    def join(self, drain: Callable[[], None]) -> Callable[[], None]:
-        """Count a client. `drain()` tells it that the shutdown has begun. Returns what ends the counting."""
+    def join(self, drain: Callable[[bool], None]) -> Callable[[], None]:
+        """Count a client. `drain(last)` tells it that the shutdown has begun, and with `last` that no run is going any more.
+
+        Returns what ends the counting.
+        """
         self._joined += 1
         key = self._joined
         self._clients[key] = drain
@@ -68,9 +71,9 @@ class Gateway:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sessions.drain(times.drain), name="drain")
             await asyncio.sleep(0)  # it marks the sessions before it first waits
-            for tell in tuple(self._clients.values()):
-                tell()
+            self._tell(last=False)
         self._empty.clear()
+        self._tell(last=True)
         if self._clients:
             try:
                 async with asyncio.timeout(times.close / 2):
@@ -78,3 +81,7 @@ class Gateway:
             except TimeoutError:
                 logger.warning("%d clients did not leave in time", len(self._clients))
         self._drained.set()
+
+    def _tell(self, *, last: bool) -> None:
+        for drain in tuple(self._clients.values()):
+            drain(last)

@@ -93,6 +93,8 @@ class Client:
         self._outbox: deque[ControlFrame] = deque()
         self._closing: tuple[int, str] | None = None
         self._draining = False
+        self._last_call = False
+        """No run is going any more: what the client lacks is all that it will get."""
         self._wake = asyncio.Event()
         """Set when the writer may have something to do."""
         self._scope = ExitStack()
@@ -251,9 +253,15 @@ class Client:
             self._closing = (error.close or 1011, error.code)
             self._wake.set()
 
-    def _drain(self) -> None:
+    def _drain(self, last: bool) -> None:  # noqa: FBT001 - the gateway's callback
         self._draining = True
+        self._last_call = last
         self._wake.set()
+
+    @property
+    def _leaving(self) -> bool:
+        """Whether the shutdown has nothing more for this client."""
+        return self._draining and (self._last_call or self._session is None or not self._session.busy)
 
     # Writing
 
@@ -267,7 +275,7 @@ class Client:
                 if self._outbox:
                     await self._flush()  # what answers a frame is not held behind text
                 await self._transmit(self._connection.codec.encode(event))
-            if self._draining and not frames and (self._session is None or not self._session.busy):
+            if self._leaving and not frames:
                 self._close(FrameError("The server is shutting down: come back.", code="shutting_down"))
             if self._closing is not None:
                 await self._flush()
