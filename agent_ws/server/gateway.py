@@ -42,7 +42,7 @@ class Gateway:
         return self.sessions.draining
 
     def join(self, drain: Callable[[bool], None]) -> Callable[[], None]:
-        """Count a client. `drain(last)` tells it that the shutdown has begun, and with `last` that no run is going any more.
+        """Count a client. `drain(last)` tells it that the shutdown has begun; with `last`, that no run is going any more.
 
         Returns what ends the counting.
         """
