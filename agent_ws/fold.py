@@ -20,6 +20,7 @@ from .events import (
     Event,
     Fate,
     Interrupted,
+    SectionStart,
     Seen,
     Settled,
     Start,
@@ -188,13 +189,17 @@ def _tell(view: RunView, add: Callable[..., None]) -> None:
     pending: list[ToolOutput] = []
     """Results whose calls were told: they must follow before anything else is said."""
     open_calls: set[str] = set()
-    text = ""
+    texts: dict[tuple[str | None, str | None], str] = {}
+    """Text since the last step, by agent and section: they may have come in turns, and were shown side by side."""
+    titles = {event.section: event.title for event in view.events if isinstance(event, SectionStart)}
 
     def flush_text() -> None:
-        nonlocal text
-        if text.strip():
-            add("assistant", Text(text))
-        text = ""
+        told = [
+            _titled(text, agent, titles.get(section or "")) for (agent, section), text in texts.items() if text.strip()
+        ]
+        if told:
+            add("assistant", Text("\n\n".join(told)))
+        texts.clear()
 
     def flush_results() -> None:
         if pending:
@@ -205,7 +210,7 @@ def _tell(view: RunView, add: Callable[..., None]) -> None:
         match event:
             case Content() if data and left:
                 flush_results()
-                text += data[:left]
+                texts[event.agent, event.section] = texts.get((event.agent, event.section), "") + data[:left]
                 left -= min(left, len(data))
             case ToolStart(tool=tool, name=name, input=value):
                 # Every call is told, also one behind the seen prefix: its effects are real whether or not the user
@@ -231,6 +236,12 @@ def _tell(view: RunView, add: Callable[..., None]) -> None:
     for message in view.messages:
         if message.steer and message.id not in told:
             add("user", Text(message.data))
+
+
+def _titled(text: str, agent: str | None, title: str | None) -> str:
+    """A piece of an answer under the heading that the user saw it under, if there was one."""
+    heading = ": ".join(filter(None, (agent, title)))
+    return f"## {heading}\n\n{text}" if heading else text
 
 
 def _output(tool: str, result: ToolResult | None, fate: Fate | None) -> ToolOutput:
