@@ -81,9 +81,15 @@ class Log:
         for i, epoch in enumerate(self.epochs):
             if epoch.epoch == cursor.epoch:
                 end = self.epochs[i + 1].first - 1 if i + 1 < len(self.epochs) else self.tail
-                reach = cursor.seq + (1 if cursor.part else 0)
-                return None if cursor.seq >= 0 and cursor.part >= 0 and reach <= end else "ahead"
+                return None if 0 <= cursor.seq <= end and self._has(cursor, end) else "ahead"
         return "epoch"
+
+    def _has(self, cursor: Position, end: int) -> bool:
+        """Whether `part` is inside a text; one beyond it would cut characters off the text that follows."""
+        if cursor.part == 0:
+            return True
+        event = self._events[cursor.seq] if cursor.seq < end else None
+        return isinstance(event, Content | Thinking) and 0 < cursor.part < len(event.data)
 
     def append(self, event: Event) -> Event:
         """Write `event` at the end and wake who waits. Returns it with its `seq`."""
