@@ -71,7 +71,7 @@ function send(text) {
   if (new TextEncoder().encode(JSON.stringify(frame)).length > limit) {
     return tell(`This message is too long: the server takes ${limit} bytes.`);
   }
-  words.value = "";
+  at("composer").reset(); // the choice was for this message alone
   tell("");
   view.expect(id, text);
   if (connection.open) sent.add(id);
@@ -136,18 +136,25 @@ function take(frame) {
 
 function open() {
   const { session, token } = stored.get("localStorage", NAMES.session) ?? {};
-  const outbox = session ? (stored.get("sessionStorage", NAMES.outbox) ?? []) : [];
+  const unsent = stored.get("sessionStorage", NAMES.outbox);
+  const outbox = unsent && unsent.session === session ? unsent.messages : [];
+  let known = session !== undefined;
   const url = new URL("/ws", location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   connection = new Connection(url, { session, token, outbox }, {
     session: (it) => {
-      stored.set("localStorage", NAMES.session, { session: it.session, token: it.token });
+      // Only once: when it comes back, another tab may have begun a newer conversation.
+      if (!known) stored.set("localStorage", NAMES.session, { session: it.session, token: it.token });
+      if (!known) saveOutbox();
+      known = true;
       for (const key of it.outbox.keys()) sent.add(key);
     },
     reset: () => view.reset(),
     frame: take,
     state: (now) => {
+      const before = state.name;
       state = now;
+      if (now.name === "waiting" && before === "open") at("news").textContent = "The connection is lost. Trying again.";
       if (now.name === "open") tell("");
       if (now.name === "closed") explain(now.code);
       showState();
@@ -161,7 +168,7 @@ function open() {
 
 function saveOutbox() {
   const messages = [...connection.outbox].filter(([, frame]) => frame.type === "message");
-  stored.set("sessionStorage", NAMES.outbox, messages.length ? messages : undefined);
+  stored.set("sessionStorage", NAMES.outbox, messages.length ? { session: connection.session, messages } : undefined);
 }
 
 function startAnew() {

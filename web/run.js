@@ -96,7 +96,14 @@ export class Run {
   constructor(id, actions) {
     this.id = id;
     this.#actions = actions;
-    this.el = h("article", { class: "run", "data-run": id }, this.said, this.#flow.el, this.#foot);
+    this.el = h(
+      "article",
+      { class: "run", "data-run": id },
+      this.said,
+      h("h2", { class: "spoken" }, "Answer"),
+      this.#flow.el,
+      this.#foot,
+    );
   }
 
   start(event) {
@@ -164,6 +171,7 @@ export class Run {
     this.el.dataset.phase = event.type;
     if (event.type === "interrupted") this.#cut(event.seen ?? null);
     for (const button of this.el.querySelectorAll(".part")) button.remove();
+    for (const message of this.#steers.values()) message.querySelector(".note").replaceChildren("not read by the agent");
     for (const tool of this.#tools.values()) if (!tool.el.dataset.outcome) tool.tell("never_started", FATES.never_started);
     this.#foot.replaceChildren();
     if (event.type === "interrupted") {
@@ -257,6 +265,7 @@ export class Run {
     if (state === "steered") {
       const message = this.#steers.get(id);
       if (!message) return undefined;
+      this.#steers.delete(id);
       message.querySelector(".note").replaceChildren("read by the agent");
       flow.add(message);
     } else if (state in AGENTS && agent != null) {
@@ -400,13 +409,14 @@ export class Run {
     const rows = [["The agent", TASKS[event.task] ?? event.task]];
     if (this.#ending.type === "interrupted") rows.push(["Time to stop", `${event.stop_ms ?? 0} ms`]);
     if (event.upstream_closed !== undefined) rows.push(["Provider", event.upstream_closed ? "connection closed" : "still connected"]);
-    rows.push(["Written", `${event.chars ?? 0} characters in ${event.chunks ?? 0} pieces`]);
+    rows.push(["Written", `${event.chars ?? 0} characters, in ${event.chunks ?? 0} steps`]);
     if (event.seen != null) rows.push(["Seen", `${event.seen} characters`]);
     const { input_tokens = 0, output_tokens = 0 } = event.usage ?? {};
     if (event.usage) rows.push(["Tokens", `${input_tokens} in, ${output_tokens} out`]);
-    const took = this.#startedAt ? `Took ${seconds(this.#ending.at - this.#startedAt)}` : "Receipt";
+    const took = this.#ending.at - this.#startedAt;
+    const brief = took >= 0.05 ? `Took ${seconds(took)}` : "Details";
     const list = h("dl", {}, ...rows.flatMap(([term, words]) => [h("dt", {}, term), h("dd", {}, words)]));
-    this.#foot.append(h("details", { class: "receipt" }, h("summary", {}, took), list));
+    this.#foot.append(h("details", { class: "receipt" }, h("summary", {}, brief), list));
   }
 }
 

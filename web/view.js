@@ -64,6 +64,7 @@ export class View {
     this.#waiting.replaceChildren(...[...this.pending.values()].map((message) => message.el));
     this.runs.clear();
     this.#said.clear();
+    this.#mine = new Set(this.pending.keys()); // old answers are no news
     this.#dirty.clear();
     this.#change();
   }
@@ -203,10 +204,17 @@ export class View {
 
 function bubble(data) {
   const label = h("p", { class: "note" });
-  return { data, label, el: h("div", { class: "message pending" }, h("p", { class: "words" }, data), label) };
+  const el = h("div", { class: "message pending" }, h("h2", { class: "spoken" }, "You"), h("p", { class: "words" }, data), label);
+  return { data, label, el };
 }
 
-function note(message, text, action) {
+/** Write below a message how it is doing, with one button at most: `[word, action]`. */
+function note(message, text, [word, action] = []) {
   message.label.replaceChildren(text);
-  if (action) message.label.append(" ", h("button", { type: "button", class: "quiet", click: action[1] }, action[0]));
+  if (!word) return;
+  const click = ({ target }) => {
+    target.disabled = true; // seen to be pressed, long before the log says so
+    action();
+  };
+  message.label.append(" ", h("button", { type: "button", class: "quiet", click }, word));
 }

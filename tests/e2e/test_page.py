@@ -539,18 +539,28 @@ async def test_the_page_stays_where_the_reader_put_it(make_site: MakeSite) -> No
     await expect(tab.button("↓ Latest")).to_be_hidden()
 
 
-async def test_a_new_conversation_begins_empty(make_site: MakeSite) -> None:
+async def test_a_new_conversation_begins_empty_and_stays_the_newest(make_site: MakeSite) -> None:
     agent = Counter(1)
     agent.to_the_end()
-    tab = await (await make_site(agent)).tab()
+    site = await make_site(agent)
+    old, tab = await site.tab(), await site.tab()
     await tab.say("Hello")
-    await settled(tab)
+    await expect(old.runs).to_have_count(1)
     await tab.button("New conversation").click()
     await expect(tab.runs).to_have_count(0)
     await expect(tab.page.locator("#empty")).to_be_visible()
     await tab.say("Hello again")
     await settled(tab)
     assert len(runs(await tab.log())) == 1
+    site.relay.cut()
+    await expect(old.state).not_to_have_text("Connected")
+    site.relay.up = True
+    for one in (old, tab):
+        await expect(one.state).to_have_text("Connected")
+        one.faults.clear()  # the refused connections
+    await tab.page.reload()
+    await expect(tab.runs.last.locator(".words")).to_have_text("Hello again")
+    await expect(old.runs.last.locator(".words")).to_have_text("Hello")
 
 
 @pytest.mark.parametrize("width", [320, 1400])
