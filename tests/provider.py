@@ -1,0 +1,397 @@
+"""A provider on this machine: the Anthropic streaming wire over real HTTP, played from a script.
+
+The one rule: it is as strict as the real one, or stricter. A request that breaks a rule is refused with 400, and the
+test that caused it fails when it leaves `async with Provider()`. It is written on bare transports so that it sees the
+client's disconnect when the bytes tell it, not when some framework does.
+
+    async with Provider() as provider:
+        provider.script(*answer("Hello", " world"))          # one call for each request, in order
+        provider.script(*opening(), *text("Hel"), HANG)      # says a little, then nothing
+        provider.script(Refuse(429, "rate_limit_error", {"retry-after": "7"}))
+        ...                                                  # ask the agent, with base_url=provider.url
+        await provider.requests[1].disconnected.wait()
+"""
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeAlias, cast
+
+from msgspec import Struct
+
+
+class Refuse(Struct, frozen=True):
+    """An HTTP error instead of a stream."""
+
+    status: int
+    type: str
+    headers: dict[str, str] = {}
+    message: str = "No."
+
+
+class Cut(Struct, frozen=True):
+    """Drop the connection: in order (FIN), or as a crash does (RST)."""
+
+    reset: bool = False
+
+
+class End(Struct, frozen=True):
+    """End the HTTP response properly, wherever the message is."""
+
+
+class Hang(Struct, frozen=True):
+    """Say nothing more, for ever."""
+
+
+HANG = Hang()
+
+Event: TypeAlias = dict[str, Any]
+Step: TypeAlias = Event | bytes | asyncio.Event | Refuse | Cut | End | Hang
+"""An event to send, raw bytes of the stream, a gate to wait for, or a fault. The response's head goes out with what is
+sent first: so a `HANG` before it is silence before the headers."""
+
+
+# Scripts
+
+
+def opening(input_tokens: int = 12, output_tokens: int = 1, **usage: int) -> list[Step]:
+    """The beginning of every message, and the ping that follows."""
+    counted = {"input_tokens": input_tokens, "output_tokens": output_tokens} | usage
+    message: Event = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "usage": counted,
+    }
+    return [
+        {"type": "message_start", "message": message | {"stop_reason": None, "stop_sequence": None}},
+        {"type": "ping"},
+    ]
+
+
+def text(*pieces: str, index: int = 0) -> list[Step]:
+    """One block of text, a token for each piece."""
+    return _block(index, {"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in pieces])
+
+
+def thinking(*pieces: str, index: int = 0) -> list[Step]:
+    """One block of thinking, with its signature."""
+    deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces]
+    deltas.append({"type": "signature_delta", "signature": "c2ln"})
+    return _block(index, {"type": "thinking", "thinking": "", "signature": ""}, deltas)
+
+
+def closing(stop_reason: str = "end_turn", output_tokens: int = 40, **usage: int) -> list[Step]:
+    """The end of a message."""
+    delta = {"stop_reason": stop_reason, "stop_sequence": None}
+    return [
+        {"type": "message_delta", "delta": delta, "usage": {"output_tokens": output_tokens} | usage},
+        {"type": "message_stop"},
+    ]
+
+
+def answer(*pieces: str) -> list[Step]:
+    """A whole message."""
+    return [*opening(), *text(*pieces), *closing()]
+
+
+def _block(index: int, start: Event, deltas: Iterable[Event]) -> list[Step]:
+    return [
+        {"type": "content_block_start", "index": index, "content_block": start},
+        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": index},
+    ]
+
+
+# The rules of the API, as far as a client can break them
+
+
+def broken_rule(body: Mapping[str, Any]) -> str | None:
+    """Which rule a request body breaks, in words; None: it is fine."""
+    known = {"model", "max_tokens", "messages", "stream", "system", "thinking", "tools", "tool_choice"}
+    if unknown := body.keys() - known:
+        return f"{sorted(unknown)}: not a parameter"
+    if not isinstance(body.get("model"), str) or body.get("stream") is not True:
+        return "model: required, with stream"
+    if not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
+        return "max_tokens: at least 1"
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "messages: at least one"
+    tools = {tool["name"] for tool in body.get("tools", [])}
+    return _broken_in_messages(cast("list[Event]", messages), tools)
+
+
+def _broken_in_messages(messages: list[Event], tools: set[str]) -> str | None:
+    seen: set[str] = set()
+    open_calls: list[str] = []
+    for i, message in enumerate(messages):
+        role = "user" if i % 2 == 0 else "assistant"
+        if message.keys() != {"role", "content"} or message["role"] != role:
+            return f"messages.{i}: expected role {role} and content"
+        content = message["content"]
+        blocks: list[Event] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not blocks:
+            return f"messages.{i}: no content"
+        results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+        if sorted(results) != sorted(open_calls):
+            return f"messages.{i}: expected results of {open_calls}, got {results}"
+        if any(block["type"] != "tool_result" for block in blocks[: len(results)]):
+            return f"messages.{i}: results come first"
+        open_calls = []
+        for block in blocks:
+            if (broken := _broken_in_block(block, role, tools, seen)) is not None:
+                return f"messages.{i}: {broken}"
+            if block["type"] == "tool_use":
+                seen.add(block["id"])
+                open_calls.append(block["id"])
+    if messages[-1]["role"] != "user":
+        return "messages: the last is the user's"
+    return None
+
+
+def _broken_in_block(block: Event, role: str, tools: set[str], seen: set[str]) -> str | None:
+    match block:
+        case {"type": "text", "text": str(said)}:
+            return None if said.strip() else "text: blank"
+        case {"type": "tool_use", "id": str(call), "name": str(name), "input": dict()} if role == "assistant":
+            if call in seen or not re.fullmatch("[a-zA-Z0-9_-]+", call):
+                return "tool_use: ids are unique, of letters, digits, _ and -"
+            if name not in tools or not re.fullmatch("[a-zA-Z0-9_-]{1,64}", name):
+                return "tool_use: the tool must be declared in tools"
+            return None
+        case {"type": "tool_result", "content": str(output)} if role == "user":
+            return None if output.strip() else "tool_result: blank"
+        case _:
+            return f"a {block.get('type')} block does not belong here"
+
+
+# The server
+
+
+class Request:
+    """One HTTP request, and what became of its response."""
+
+    def __init__(self, headers: dict[str, str], body: Event) -> None:
+        self.headers = headers
+        self.body = body
+        self.sent = 0
+        """Events of the script that were written."""
+        self.finished = False
+        """The whole response was written."""
+        self.disconnected = asyncio.Event()
+        """The client closed the connection before the response was finished."""
+
+
+class Provider:
+    """The server. An async context manager; `requests` has what came, in order."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.broken: list[str] = []
+        """Rules that requests broke. A test that means to break one clears it."""
+        self.accepted = 0
+        """TCP connections so far."""
+        self.url = ""
+        self.otherwise: Sequence[Step] = answer("ok")
+        """What a request is answered with for which there is no script."""
+        self.pace = 1
+        """Steps of the event loop before each event, so that each leaves in a packet of its own."""
+        self._scripts: deque[tuple[Step, ...]] = deque()
+        self._connections: set[_Connection] = set()
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self.until(lambda: not self._connections)
+        await self._server.wait_closed()
+        if error is None:
+            assert not self.broken, f"requests broke rules of the API: {self.broken}"
+
+    @property
+    def open(self) -> int:
+        """TCP connections now."""
+        return len(self._connections)
+
+    def script(self, *steps: Step) -> None:
+        """What the next request without a script of its own is answered with."""
+        self._scripts.append(steps)
+
+    async def disconnected(self) -> None:
+        """Return when every request whose response is not finished has lost its client. Fails after 5 s.
+
+        Whatever clients had sent before the call counts, also what is still in the kernel's buffers.
+        """
+        # Connections are accepted, and sockets read, in order: behind a request of our own comes nothing older.
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(self.url.rpartition(":")[2]))
+        writer.write(b"GET /probe HTTP/1.1\r\n\r\n")
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        await self.until(lambda: not any(connection.busy for connection in self._connections))
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Return when `true()` holds, asked again whenever a connection changes. Fails after 5 s."""
+        async with asyncio.timeout(5):
+            while not true():
+                self._changed.clear()
+                await self._changed.wait()
+
+    # For `_Connection`
+
+    def opened(self, connection: "_Connection") -> None:
+        """A client connected."""
+        self.accepted += 1
+        self._connections.add(connection)
+
+    def closed(self, connection: "_Connection") -> None:
+        """A connection is gone, and its player too."""
+        self._connections.discard(connection)
+        self._changed.set()
+
+    def take(self, headers: dict[str, str], body: Event) -> tuple[Request, Sequence[Step]]:
+        """A request came: what to play for it."""
+        request = Request(headers, body)
+        self.requests.append(request)
+        self._changed.set()
+        if not (headers.get("authorization") or headers.get("x-api-key")) or "anthropic-version" not in headers:
+            return request, [Refuse(401, "authentication_error")]
+        if (broken := broken_rule(body)) is not None:
+            self.broken.append(broken)
+            return request, [Refuse(400, "invalid_request_error", message=broken)]
+        return request, self._scripts.popleft() if self._scripts else self.otherwise
+
+    def changed(self) -> None:
+        """Something moved: wake who waits."""
+        self._changed.set()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class _Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._buffer = b""
+        self._request: Request | None = None
+        self._player: asyncio.Task[None] | None = None
+        self._lost = False
+        self._transport: asyncio.Transport
+
+    @property
+    def busy(self) -> bool:
+        """Bytes of a request came, and its response is not finished."""
+        return bool(self._buffer) or self._request is not None
+
+    def abort(self) -> None:
+        """Drop it (RST where data is under way)."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._provider.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._request is None:
+            self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._buffer = b""
+        self._lost = True
+        if self._request is not None:
+            self._request.disconnected.set()
+            self._request = None
+        if self._player is None:
+            self._provider.closed(self)
+        else:
+            self._player.cancel()
+
+    def _next(self) -> None:
+        """Take a request from the buffer, if there is a whole one."""
+        head, blank, rest = self._buffer.partition(b"\r\n\r\n")
+        if not blank:
+            return
+        first, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers.get("content-length", "0"))
+        if len(rest) < length:
+            return
+        self._buffer = rest[length:]
+        if first.startswith("GET /probe"):
+            self._transport.close()
+            return
+        assert first == "POST /v1/messages HTTP/1.1", first
+        self._request, steps = self._provider.take(headers, json.loads(rest[:length]))
+        self._player = asyncio.get_running_loop().create_task(self._play(self._request, steps), name="provider")
+        self._player.add_done_callback(self._played)
+
+    def _played(self, player: asyncio.Task[None]) -> None:
+        self._player = None
+        if self._lost:
+            self._provider.closed(self)
+        elif self._buffer:
+            self._next()
+        self._provider.changed()
+        if not player.cancelled():
+            player.result()
+
+    async def _play(self, request: Request, steps: Sequence[Step]) -> None:
+        for step in steps:
+            match step:
+                case asyncio.Event():
+                    await step.wait()
+                case Hang():
+                    await asyncio.Event().wait()
+                case Cut(reset=reset):
+                    self._request = None  # what follows is not the client's doing
+                    if reset:
+                        self._transport.abort()
+                    else:
+                        self._transport.close()
+                    return
+                case Refuse():
+                    self._refuse(step)
+                case End():
+                    break
+                case bytes():
+                    await self._send(request, step)
+                case dict():
+                    await self._send(request, f"event: {step['type']}\ndata: {json.dumps(step)}\n\n".encode())
+        if request.sent:
+            self._transport.write(b"0\r\n\r\n")
+        request.finished = True
+        self._request = None
+
+    async def _send(self, request: Request, chunk: bytes) -> None:
+        for _ in range(self._provider.pace):
+            await asyncio.sleep(0)
+        if not request.sent:
+            self._transport.write(HEAD)
+        self._transport.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        request.sent += 1
+        self._provider.changed()
+
+    def _refuse(self, step: Refuse) -> None:
+        error = {"type": "error", "error": {"type": step.type, "message": step.message}}
+        body = json.dumps(error).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body))} | step.headers
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._transport.write(f"HTTP/1.1 {step.status} No\r\n{lines}\r\n".encode() + body)
