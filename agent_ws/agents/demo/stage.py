@@ -1,0 +1,43 @@
+"""What every part of the demo agent works with: a turn, the documents, and a voice that speaks at a pace.
+
+The one rule: nothing is remembered between two turns; what an answer needs is in the turn.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+
+from ...turn import Turn
+from .documents import Documents, Passage
+
+BEAT = 40
+"""Words whose time one pause takes: a second, at the usual pace."""
+
+
+class Stage:
+    """One turn being answered. `pace`: seconds from word to word; 0: as fast as it goes."""
+
+    def __init__(self, turn: Turn, documents: Documents, pace: float) -> None:
+        self.turn = turn
+        self.documents = documents
+        self._pace = pace
+
+    async def say(self, text: str, to: Callable[[str], None] | None = None) -> None:
+        """Write `text` word by word into the answer, or into what `to` writes. A cancellation point at each word."""
+        write = to or self.turn.content
+        for word in re.findall(r"\s*\S+\s*\Z|\s*\S+", text):
+            write(word)
+            await asyncio.sleep(self._pace)
+
+    async def pause(self, beats: float = 1) -> None:
+        """Let people look. A cancellation point."""
+        await asyncio.sleep(self._pace * BEAT * beats)
+
+    def on(self, turn: Turn) -> "Stage":
+        """The same for another turn: one of several agents."""
+        return Stage(turn, self.documents, self._pace)
+
+
+def quoted(passages: Sequence[Passage]) -> str:
+    """Passages as an answer shows them."""
+    return "\n\n".join(f"**{passage.section.source}**\n\n{passage.text}" for passage in passages)
