@@ -1,0 +1,85 @@
+"""The agents that come along, and how one is named on the command line.
+
+The one rule: an agent is imported only when it is asked for; a provider's library takes longer to import than the
+server to start.
+"""
+
+import importlib
+import os
+import sys
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from ..turn import Agent
+
+
+class NoSuchAgent(ValueError):
+    """A name that leads to no agent. Its text says what to do about it."""
+
+
+def resolve(name: str | None) -> Agent:
+    """The agent that `name` means: `demo`, `anthropic`, or `module:attribute` of your own.
+
+    None is `anthropic` where ANTHROPIC_API_KEY is set, else `demo`. Modules are found as Python finds them, and in the
+    current directory. Raises `NoSuchAgent`; what your module itself raises while it is imported comes through.
+    """
+    match name or ("anthropic" if os.environ.get("ANTHROPIC_API_KEY") else "demo"):
+        case "demo":
+            from .demo import demo  # noqa: PLC0415 - see the rule above
+
+            return demo
+        case "anthropic":
+            from .anthropic import default  # noqa: PLC0415 - see the rule above
+
+            return default()
+        case own:
+            return _own(own)
+
+
+def _own(name: str) -> Agent:
+    module_name, colon, path = name.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+        raise NoSuchAgent(
+            f"expected an agent `demo`, `anthropic` or `module:attribute` (such as `my_agents:support`), got {name!r}"
+        )
+    agent = _attribute(_module(module_name), path)
+    if isinstance(agent, type):
+        raise NoSuchAgent(
+            f"expected {name} to be an agent, got a class: make an instance in {module_name} and name that instead"
+        )
+    if not callable(agent):
+        raise NoSuchAgent(
+            f"expected {name} to be an async function or an async generator function that takes a turn, "
+            f"got {type(agent).__name__}"
+        )
+    return cast("Agent", agent)
+
+
+def _module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # an installed command, other than `python -m`, doesn't look where it is started
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(missing + "."):
+            raise NoSuchAgent(
+                f"expected a module {name}, found none called {missing}: looked where Python looks and in {here}"
+            ) from None
+        raise NoSuchAgent(
+            f"The module {name} is there, but it imports {missing}, which is not installed in this environment."
+        ) from error
+
+
+def _attribute(module: ModuleType, path: str) -> Any:
+    try:
+        return reduce(getattr, path.split("."), module)
+    except AttributeError as error:
+        near = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise NoSuchAgent(
+            f"expected {path} in the module {module.__name__}, which has no {error.name}; what can be called there: "
+            f"{near or 'nothing'}"
+        ) from None
