@@ -86,7 +86,7 @@ class Writer:
                 self.text(Thinking, data, label, section)
             case SectionEnd(section=section) if ("section", section) in self._silenced:
                 pass  # it was skipped, and closed then
-            case Status(state="reset", chars=chars) if not self.fenced:
+            case Status(state="reset", chars=chars) if not (self.fenced or self._is_silenced(label, None)):
                 had = self._chars.get(label, 0)
                 taken = min(chars, had)
                 self._chars[label] = had - taken
@@ -117,11 +117,12 @@ class Writer:
             data = _well_formed(data)
         if kind is Content:
             self.chunks += 1
-            self._chars[agent] = self._chars.get(agent, 0) + len(data)
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
-            self._count(len(piece))
+            self._count(len(piece))  # raises past a limit: what was written until then counts
             self._log.append_text(kind, self._run, piece, agent, section)
+            if kind is Content:
+                self._chars[agent] = self._chars.get(agent, 0) + len(piece)
 
     def put(self, event: Event) -> None:
         """Write an event that is not the agent's own to make, and is no matter of its limits: `Request`, `Resolved`."""
@@ -217,6 +218,7 @@ def _check_json(event: Event) -> None:
     """Raise `RunError` where an event holds what can't be stored or sent: better at its maker than at every reader."""
     try:
         msgspec.json.encode(event)
+        msgspec.msgpack.encode(event)  # takes no integer beyond 64 bits
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RunError(
             f"expected {type(event).__name__} to hold what JSON can say, got {type(error).__name__}", code="bad_event"
