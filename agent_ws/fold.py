@@ -130,7 +130,8 @@ def runs(events: Iterable[Event]) -> list[RunView]:
             view = views[event.run] = RunView(event.run, [], [])
         match event:
             case User(id=message):
-                if (before := home.get(message)) is not None:  # it moves
+                before = home.get(message)
+                if before is not None and (message in steers or not views[before].started):  # it moves
                     views[before].messages = [m for m in views[before].messages if m.id != message]
                     steers.pop(message, None)
                 home[message] = event.run
