@@ -4,15 +4,15 @@ The one rule: nothing passes because it looks similar. An origin is compared as 
 
 Without lists the page's own host is the only origin, and the only names are `localhost` and IP addresses: a foreign
 domain that was pointed at this machine (DNS rebinding) comes with its own name. A request without an Origin is not
-from a page of another site, unless the browser says it is (`Sec-Fetch-Site`), as it does for images and links.
+from a page of another site, unless the browser says it is (`Sec-Fetch-Site`), as it does for images and links. Only
+the page itself may be linked to: it is the same for everybody, and can't be framed.
 """
 
 import ipaddress
 import logging
+import re
 import secrets
 from hashlib import sha256
-from http.cookies import SimpleCookie
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -24,8 +24,15 @@ logger = logging.getLogger("agent_ws")
 
 COOKIE = "agent_ws_owner"
 COOKIE_AGE_S = 365 * 24 * 3600
+SECRET = re.compile(r"[A-Za-z0-9_-]{22}")
+"""A cookie's value as we make it: 128 bits. Another one was made by somebody else."""
 PROBES = ("/healthz", "/readyz")
 """Asked by machines that address us in their own ways, and tell nothing."""
+PAGE = "/"
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+))(?::[0-9]{1,5})?")
+"""A Host header (RFC 9110, 7.2): an address in brackets or a name, and a port."""
+SHOWN = 100
+"""Characters of a refused header that are told: enough to find the right option."""
 
 
 class Guard:
@@ -33,45 +40,53 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._settings = settings
+        self._origins = frozenset(settings.origins)
+        self._hosts = frozenset(name.lower() for name in settings.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refusal = self._host(headers) or self._origin(headers, secure=scope["scheme"] in ("https", "wss"))
+        refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
             return
-        logger.warning("refused %s %s: %s", scope["type"], scope["path"], refusal)
+        # A path arrives decoded: as it stands it could write lines of its own into the log.
+        logger.warning("refused %s %.200r: %s", scope["type"], scope["path"], refusal)
         await refuse(scope, receive, send, 403, "forbidden", refusal)
 
-    def _host(self, headers: Headers) -> str | None:
-        host = headers.get("host", "")
-        name = _hostname(host)
-        if self._settings.hosts:
-            if name in self._settings.hosts:
-                return None
-            return f"expected a Host in the list of hosts, got {host[:100]!r}: allow it with --host-name"
-        if name == "localhost" or _is_address(name):
+    def _refusal(self, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not self._knows(host):
+            expected = "in the list of hosts" if self._hosts else "to be localhost or an IP address"
+            return f"expected Host {expected}, got {host[:SHOWN]!r}: allow it with --host-name"
+        if origins:
+            origin = origins[0] if len(origins) == 1 else ""
+            if not self._allows(origin, host, secure=_is_secure(scope)):
+                return f"expected an allowed Origin, got {origin[:SHOWN]!r}: allow it with --origin"
             return None
-        return f"expected Host to be localhost or an IP address, got {host[:100]!r}: allow it with --host-name"
+        sites = headers.getlist("sec-fetch-site")
+        if scope["path"] != PAGE and not {"none", "same-origin"}.issuperset(sites):
+            return "expected a request from our own pages, got one from another site's"
+        return None
 
-    def _origin(self, headers: Headers, *, secure: bool) -> str | None:
-        origins = headers.getlist("origin")
-        if not origins:
-            site = headers.get("sec-fetch-site", "none")
-            return (
-                None if site in ("none", "same-origin") else f"expected a request from our own pages, got {site[:20]!r}"
-            )
-        origin = origins[0] if len(origins) == 1 else ""
-        if self._settings.origins:
-            allowed = origin in self._settings.origins
-        else:
-            schemes = ("https",) if secure else ("http", "https")
-            allowed = any(origin == f"{scheme}://{headers.get('host', '')}" for scheme in schemes)
-        return None if allowed else f"expected an allowed Origin, got {origin[:100]!r}: allow it with --origin"
+    def _knows(self, host: str) -> bool:
+        match = HOST.fullmatch(host)
+        if match is None:
+            return False
+        address, name = match.groups()
+        name = (address or name).lower()
+        if self._hosts:
+            return name in self._hosts
+        return name == "localhost" or _is_address(name, version=6 if address else 4)
+
+    def _allows(self, origin: str, host: str, *, secure: bool) -> bool:
+        if self._origins:
+            return origin in self._origins
+        # A proxy in front may speak https where we speak http; never the other way round.
+        return origin == f"https://{host}" or (origin == f"http://{host}" and not secure)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str) -> None:
@@ -83,28 +98,24 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, code: 
     await JSONResponse({"error": {"code": code, "message": message}}, status)(scope, receive, send)
 
 
-def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+def _is_secure(scope: Scope) -> bool:
+    return scope["scheme"] in ("https", "wss")
 
 
-def _is_address(name: str) -> bool:
+def _is_address(name: str, version: int) -> bool:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name).version == version
     except ValueError:
         return False
-    return True
 
 
 class Owner:
     """Who a request comes from: a browser by its cookie, anyone else by nothing until a token says so."""
 
     def __init__(self, headers: Headers, *, secure: bool) -> None:
-        sent = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        self._secret = sent.value if sent is not None and len(sent.value) >= 22 else secrets.token_urlsafe(16)  # noqa: PLR2004
-        self._known = sent is not None and self._secret == sent.value
+        sent = _cookie(headers)
+        self._known = sent is not None
+        self._secret = sent or secrets.token_urlsafe(16)
         self._secure = secure
         self.name = f"cookie:{sha256(self._secret.encode()).hexdigest()[:32]}"
         """What is stored with a session: not enough to make the cookie from."""
@@ -121,4 +132,15 @@ class Owner:
     @classmethod
     def of(cls, scope: Scope) -> "Owner":
         """The owner that an ASGI request names."""
-        return cls(Headers(scope=scope), secure=scope["scheme"] in ("https", "wss"))
+        return cls(Headers(scope=scope), secure=_is_secure(scope))
+
+
+def _cookie(headers: Headers) -> str | None:
+    """Our cookie. Its neighbours may be of any form: on localhost they are those of all servers on the machine, and
+    the standard library's parser stops, or raises, at the first that it doesn't like.
+    """
+    for pair in ";".join(headers.getlist("cookie")).split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE and SECRET.fullmatch(value):
+            return value
+    return None
