@@ -4,7 +4,8 @@ The one rule: decoding is strict about types and lengths and ignores what it doe
 clients.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+import math
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,7 +17,36 @@ from .settings import WhenBusy
 from .streams import ChunkMode
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
-Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+MAX_INT = 2**53 - 1
+Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+DEPTH = 64
+"""Levels of a client's free value."""
+
+
+def check_plain(value: Any, depth: int = DEPTH) -> None:
+    """Raise `ValueError` for a client's free value that not every wire and store could carry on.
+
+    It becomes an event, and an event that can't be printed would cut off everybody who reads the log: MessagePack has
+    keys, numbers and types that JSON has not, JSON has integers that MessagePack has not, and what was just shallow
+    enough to be read may be too deep to be written.
+    """
+    match value:
+        case None | bool() | str():
+            return
+        case int() if abs(value) <= MAX_INT:
+            return
+        case float() if math.isfinite(value):
+            return
+        case list() if depth:
+            for item in cast("list[Any]", value):
+                check_plain(item, depth - 1)
+            return
+        case dict() if depth and all(isinstance(key, str) for key in cast("dict[Any, Any]", value)):
+            for item in cast("dict[str, Any]", value).values():
+                check_plain(item, depth - 1)
+            return
+        case _:
+            raise ValueError(f"expected JSON, at most {DEPTH} levels deep, with integers up to 2^53 - 1")
 
 
 class _In(Struct, frozen=True, tag=str.lower, tag_field="type", omit_defaults=True):
@@ -71,6 +101,9 @@ class Reply(_In, frozen=True):
 
     request: Id
     data: Any = None
+
+    def __post_init__(self) -> None:
+        check_plain(self.data)
 
 
 class Ping(_In, frozen=True):
@@ -179,7 +212,7 @@ class Codec:
             short = self._short(data, error)
             if short is not None:
                 return Say(short.message, short.id, short.when_busy)
-            raise FrameError(f"expected {self._form} of the protocol, got one that is not: {_why(error)}") from None
+            raise FrameError(f"expected {self._form} of the protocol, got one that is not: {why(error)}") from None
 
     def _short(self, data: bytes | str, error: Exception) -> Short | None:
         """`data` in the short form. It has no `type`, which is what the first attempt stumbled over."""
@@ -191,7 +224,7 @@ class Codec:
             return None
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """A decoding error in words that hold nothing of what came: msgspec quotes tag values."""
     match error:
         case RecursionError():

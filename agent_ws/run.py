@@ -116,7 +116,7 @@ class Run:
         """Resolve an open request. Raises `Refused` where it is not open (any more)."""
         future = self.requests.get(request)
         if future is None or future.done() or request not in self.writer.brackets.requests:
-            raise Refused(f"expected an open request, got {request!r}", code="request_not_open")
+            raise Refused("expected an open request, got an id that is not one", code="request_not_open")
         self.writer.put(Resolved(request, "replied", data))
         future.set_result(data)
 

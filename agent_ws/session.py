@@ -156,7 +156,7 @@ class Session:
         Raises `FrameError` for a run that this session never had.
         """
         if run is not None and run not in self._known_runs:
-            raise FrameError(f"expected a run of this session, got {run!r}", code="run_not_found")
+            raise FrameError("expected a run of this session, got an id that is not one", code="run_not_found")
         stopped: list[str] = []
         if run is None:
             # The queue first: else the ending of the active run would begin the next one.
@@ -181,7 +181,7 @@ class Session:
     def reply(self, request: str, data: Any) -> None:
         """Answer a request. Raises `Refused` where it is not open."""
         if self.going is None:
-            raise Refused(f"expected an open request, got {request!r}", code="request_not_open")
+            raise Refused("expected an open request, got an id that is not one", code="request_not_open")
         self.going.reply(request, data)
 
     # What the process does
