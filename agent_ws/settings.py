@@ -36,6 +36,8 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """From the upgrade to a connection's first frame: close 4408."""
     stall: float = 5.0
     """How long a client may take nothing from a full socket: close 4504."""
+    heartbeat: float = 15.0
+    """How long an HTTP stream may be silent: shorter than the idle limit of common proxies."""
     drain: float = 10.0
     """How long running answers may go on after SIGTERM."""
     close: float = 5.0

@@ -3,6 +3,7 @@
 The one rule: a dialect has no state, so any event can be the first that a client gets from it.
 """
 
+import re
 from typing import Protocol
 
 from msgspec import Struct
@@ -11,6 +12,9 @@ from ..errors import FrameError
 from ..events import Event
 from ..frames import ControlFrame
 from ..log import Position
+
+PLACE = re.compile(r"([^.\s]{1,64})\.([^.\s]{1,64})\.([0-9]{1,15})\.([^.\s]{0,64})")
+"""`Place` as text. Fifteen digits stay below 2^53."""
 
 
 class Place(Struct, frozen=True):
@@ -26,10 +30,10 @@ class Place(Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> "Place":
         """The reverse of `str`. Raises `FrameError`."""
-        fields = text.split(".")
-        if len(fields) != 4 or not fields[2].isascii() or not fields[2].isdigit() or len(fields[2]) > 16:  # noqa: PLR2004
+        match = PLACE.fullmatch(text)
+        if match is None:
             raise FrameError("expected an id of this stream (`session.epoch.seq.run`), got something else")
-        session, epoch, seq, run = fields
+        session, epoch, seq, run = match.groups()
         return cls(session, Position(epoch, int(seq)), run)
 
 
@@ -38,16 +42,16 @@ class Dialect(Protocol):
 
     media_type: str
     heartbeat: bytes
-    """What is sent while nothing happens, so that a dead client is noticed; empty: nothing."""
+    """What is sent while nothing happens, so that a dead client is noticed and a proxy doesn't lose patience."""
 
     def event(self, event: Event, place: Place) -> bytes:
         """An event, and the place behind it."""
         ...
 
-    def control(self, frame: ControlFrame) -> bytes:
-        """A frame that is not in the log."""
+    def control(self, frame: ControlFrame, place: Place) -> bytes:
+        """A frame that is not in the log, and the place where it was sent."""
         ...
 
-    def end(self) -> bytes:
+    def end(self, place: Place) -> bytes:
         """The end of the stream."""
         ...

@@ -7,15 +7,15 @@ from .base import Place
 
 class _Ndjson:
     media_type = "application/x-ndjson"
-    heartbeat = b""
+    heartbeat = b'{"type":"pong"}\n'
 
     def event(self, event: Event, place: Place) -> bytes:  # noqa: ARG002 - `seq` and `run` are in the frame itself
         return JSON.encode(event) + b"\n"
 
-    def control(self, frame: ControlFrame) -> bytes:
+    def control(self, frame: ControlFrame, place: Place) -> bytes:  # noqa: ARG002 - `session` has it
         return JSON.encode(frame) + b"\n"
 
-    def end(self) -> bytes:
+    def end(self, place: Place) -> bytes:  # noqa: ARG002 - the frame before has it
         return b'{"type":"end"}\n'
 
 

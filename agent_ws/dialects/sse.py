@@ -25,10 +25,9 @@ class _Text(msgspec.Struct, frozen=True, omit_defaults=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def _named(name: str, data: bytes, place: Place | None = None) -> bytes:
+def _named(name: str, data: bytes, place: Place) -> bytes:
     head = f"event: {name}\n" if name else ""
-    ident = f"id: {place}\n" if place is not None else ""
-    return f"{head}{ident}data: ".encode() + data + b"\n\n"
+    return f"{head}id: {place}\ndata: ".encode() + data + b"\n\n"
 
 
 class _Sse:
@@ -41,11 +40,12 @@ class _Sse:
             return _named("", _encode(text), place)
         return _named(_tag(event), JSON.encode(event), place)
 
-    def control(self, frame: ControlFrame) -> bytes:
-        return _named(_tag(frame), JSON.encode(frame))
+    def control(self, frame: ControlFrame, place: Place) -> bytes:
+        # With an id too: a browser that is cut off behind `session` has no other, and would say its message again.
+        return _named(_tag(frame), JSON.encode(frame), place)
 
-    def end(self) -> bytes:
-        return _named("end", b"[DONE]")
+    def end(self, place: Place) -> bytes:
+        return _named("end", b"[DONE]", place)
 
 
 def _tag(frame: Event | ControlFrame) -> str:

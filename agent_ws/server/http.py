@@ -5,32 +5,30 @@ goes on reading.
 """
 
 import asyncio
-import zlib
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from ..cursor import Cursor
-from ..dialects import Dialect, Place, negotiate
-from ..errors import AgentWsError, FrameError
-from ..events import ENDINGS
-from ..frames import Accepted, Count, Id, LimitsNotice, Reset, SessionFrame
+from ..dialects import Place, negotiate, preferred
+from ..errors import AgentWsError, FrameError, Refused, StoreError
+from ..frames import Count, Id, check_plain, why
 from ..log import Position
-from ..session import Accepted as Taken
 from ..session import Session
 from ..settings import WhenBusy
 from .gateway import Gateway
 from .guard import Owner
+from .stream import Stream, gzipped, pour
 
-HEARTBEAT_S = 15.0
-"""How long a stream may be silent: shorter than the idle limit of common proxies."""
+logger = logging.getLogger("agent_ws")
 
 
 class _Ask(Struct, frozen=True, kw_only=True):
@@ -48,6 +46,7 @@ class StreamAsk(_Ask, frozen=True, kw_only=True):
     when_busy: WhenBusy | None = None
     epoch: Id | None = None
     after: Count | None = None
+    part: Count = 0
 
 
 class InterruptAsk(_Ask, frozen=True, kw_only=True):
@@ -66,6 +65,12 @@ class ReplyAsk(_Ask, frozen=True, kw_only=True):
     request: Id
     data: Any = None
 
+    def __post_init__(self) -> None:
+        check_plain(self.data)
+
+
+AskT = TypeVar("AskT", bound=_Ask)
+
 
 class HttpEndpoints:
     """The HTTP side of a gateway."""
@@ -77,9 +82,10 @@ class HttpEndpoints:
         """Stop a run, all runs of a session, or a part of one."""
 
         async def act(ask: InterruptAsk, session: Session) -> object:
-            if ask.section is not None or ask.agent is not None:
-                kind, name = ("section", ask.section) if ask.section is not None else ("agent", ask.agent or "")
-                return {"stopped": session.stop_part("section" if kind == "section" else "agent", name or "", ask.run)}
+            if ask.section is not None:
+                return {"stopped": session.stop_part("section", ask.section, ask.run)}
+            if ask.agent is not None:
+                return {"stopped": session.stop_part("agent", ask.agent, ask.run)}
             return {"interrupted": session.interrupt(ask.run, reason=ask.reason or "user", seen=ask.seen)}
 
         return await self._call(request, InterruptAsk, act)
@@ -93,15 +99,17 @@ class HttpEndpoints:
 
         return await self._call(request, ReplyAsk, act)
 
-    async def _call(self, request: Request, kind: Any, act: Any) -> Response:
-        owner = Owner.of(request.scope)
+    async def _call(
+        self, request: Request, kind: type[AskT], act: Callable[[AskT, Session], Awaitable[object]]
+    ) -> Response:
         try:
             ask = await self._read(request, kind)
-            session = await self._find(ask, request.headers, owner)
-            answer = await act(ask, session)
+            session = await self._find(ask, request.headers, Owner.of(request.scope))
+            return JSONResponse(await act(ask, session))
         except AgentWsError as error:
-            return _failure(error)
-        return JSONResponse(answer)
+            return _refusal(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET` and `POST /api/agent/stream`, as an ASGI application."""
@@ -109,206 +117,129 @@ class HttpEndpoints:
         owner = Owner.of(scope)
         with ExitStack() as stack:
             try:
-                opened = await self._open(request, owner, stack)
+                stream = await self._open(request, owner, stack)
             except AgentWsError as error:
-                await _failure(error)(scope, receive, send)
+                await _refusal(error)(scope, receive, send)
                 return
-            if opened is None:
+            except ClientDisconnect:
+                return
+            if stream is None:
                 await Response(status_code=204)(scope, receive, send)
                 return
-            dialect = negotiate(request.headers.get("accept", ""))
+            dialect = negotiate(_listed(request.headers, "accept"))
             headers = [
                 (b"content-type", dialect.media_type.encode()),
                 (b"cache-control", b"no-store"),
                 (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
                 *owner.headers,
             ]
-            chunks = opened.chunks(dialect)
-            if "gzip" in request.headers.get("accept-encoding", ""):
+            chunks = stream.chunks(dialect)
+            if "gzip" in preferred(_listed(request.headers, "accept-encoding")):
                 headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
-                chunks = _gzip(chunks)
-            await _pour(chunks, headers, receive, send)
+                chunks = gzipped(chunks)
+            await pour(chunks, headers, receive, send)
 
-    async def _open(self, request: Request, owner: Owner, stack: ExitStack) -> "Stream | None":
+    async def _open(self, request: Request, owner: Owner, stack: ExitStack) -> Stream | None:
         """Everything that can be refused with a status, before the stream begins. None: there is nothing to read."""
-        if request.method == "GET":
-            try:
-                ask = msgspec.convert(dict(request.query_params), StreamAsk, strict=False)
-            except msgspec.ValidationError as error:
-                raise FrameError(f"expected the parameters of a stream, got: {error}") from None
-            if ask.token is not None:
-                raise FrameError("expected the token as `Authorization: Bearer`: an address is written to logs")
-        else:
-            ask = await self._read(request, StreamAsk)
+        ask = await self._asked(request)
         place = None
         if (last := request.headers.get("last-event-id")) is not None:
             place = Place.parse(last)
             ask = StreamAsk(session=place.session, token=ask.token)
         token = None
-        if ask.session is None:
-            if ask.message is None:
-                return None
+        if ask.session is not None:
+            session = await self._find(ask, request.headers, owner)
+        elif ask.message is not None:
             session, token = await self._gateway.sessions.create(owner.name)
         else:
-            session = await self._find(ask, request.headers, owner)
+            return None
         stack.enter_context(session.view())
-        taken = None
-        start = Position(session.log.epoch, 0)
+        claimed = None
         if place is not None:
-            start = place.position
+            claimed = place.position
         elif ask.epoch is not None and ask.after is not None:
-            start = Position(ask.epoch, ask.after)
-        elif ask.message is not None:
-            start = session.log.position
+            claimed = Position(ask.epoch, ask.after, ask.part)
+        start = claimed or Position(session.log.epoch, 0)
+        run = place.run if place is not None else ""
+        taken = None
         if ask.message is not None:
-            known = session.log.tail
+            before = session.log.position
             taken = session.take(ask.message, ask.id, ask.when_busy)
-            if session.log.tail == known:  # it had been taken before: its events may lie anywhere
-                start = Position(session.log.epoch, 0)
+            run = taken.run
+            # Where nothing was written it had been taken before, and its events may lie anywhere.
+            if claimed is None and session.log.tail > before.seq:
+                start = before
             await session.kept(taken)
-        run = taken.run if taken is not None else place.run if place is not None else ""
-        cursor = Cursor(session.log, start)
-        stream = Stream(self._gateway, session, cursor, run, token, taken, resumed=place is not None)
-        return None if taken is None and not stream.promises() else stream
+        stream = Stream(
+            session,
+            Cursor(session.log, start),
+            self._gateway.settings,
+            run=run,
+            token=token,
+            taken=taken,
+            resumed=claimed is not None,
+        )
+        return stream if taken is not None or stream.promises() else None
 
-    async def _read(self, request: Request, kind: Any) -> Any:
+    async def _asked(self, request: Request) -> StreamAsk:
+        match request.method:
+            case "GET":
+                query = request.query_params
+                limit = self._gateway.settings.limits.message_bytes
+                if len(request.scope["query_string"]) > limit:
+                    raise FrameError(f"expected at most {limit} bytes, got more", code="message_too_big")
+                _check_address(request)
+                try:
+                    return msgspec.convert(dict(query), StreamAsk, strict=False)
+                except msgspec.ValidationError as error:
+                    raise FrameError(f"expected the parameters of a stream, got others: {why(error)}") from None
+            case "POST":
+                return await self._read(request, StreamAsk)
+            case method:
+                raise FrameError(f"expected GET or POST, got {method}")
+
+    async def _read(self, request: Request, kind: type[AskT]) -> AskT:
+        """The body. Raises `FrameError`, or `ClientDisconnect` where the client goes before its end."""
+        _check_address(request)
         limit = self._gateway.settings.limits.message_bytes
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise FrameError(f"expected at most {limit} bytes, got more", code="message_too_big")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._gateway.settings.timeouts.hello):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise FrameError(f"expected at most {limit} bytes, got more", code="message_too_big")
+        except TimeoutError:
+            raise FrameError("expected the whole request, got a part of it in time", code="hello_timeout") from None
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            why = str(error) if isinstance(error, msgspec.ValidationError) else "malformed"
-            raise FrameError(f"expected a JSON object as PROTOCOL.md says, got one that is not: {why}") from None
+            raise FrameError(f"expected a JSON object as PROTOCOL.md says, got one that is not: {why(error)}") from None
 
     async def _find(self, ask: _Ask, headers: Headers, owner: Owner) -> Session:
         if ask.session is None:
             raise FrameError("expected a `session`, got none")
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         token = ask.token or (bearer.strip() if scheme.lower() == "bearer" else None)
-        return await self._gateway.sessions.find(ask.session, owner=owner.name, token=token)
+        try:
+            async with asyncio.timeout(self._gateway.settings.timeouts.hello):
+                return await self._gateway.sessions.find(ask.session, owner=owner.name, token=token)
+        except TimeoutError:
+            raise StoreError("The store did not answer in time: come back.") from None
 
 
-class Stream:
-    """One HTTP stream: which events of which session, and when it is over."""
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        session: Session,
-        cursor: Cursor,
-        run: str,
-        token: str | None,
-        taken: Taken | None,
-        *,
-        resumed: bool,
-    ) -> None:
-        self._gateway = gateway
-        self._session = session
-        self._cursor = cursor
-        self._run = run
-        self._token = token
-        self._taken = taken
-        self._resumed = resumed
-
-    def promises(self) -> bool:
-        """Whether it has or will have anything to send."""
-        if self._cursor.reset is not None or self._session.is_open(self._run):
-            return True
-        events = self._session.log.read(self._cursor.seq)
-        if not self._run:
-            return bool(events)
-        return any(event.run == self._run and isinstance(event, ENDINGS) for event in events)
-
-    async def chunks(self, dialect: Dialect) -> AsyncGenerator[bytes]:
-        """The stream's bytes, in pieces that are each to be sent at once."""
-        yield b"".join(dialect.control(frame) for frame in self._head())
-        cursor, log, session = self._cursor, self._session.log, self._session
-        while True:
-            # Asked before the log is read: what an ending run wrote is then surely in what is read.
-            over = not session.is_open(self._run)
-            piece: list[bytes] = []
-            for event in cursor.pull():
-                if self._run and event.run != self._run:
-                    continue
-                place = Place(session.id, Position(log.epoch, event.seq), self._run)
-                piece.append(dialect.event(event, place))
-                if self._run and isinstance(event, ENDINGS):
-                    over = True
-                    break
-            else:
-                over = over and not cursor.behind
-            if over:
-                piece.append(dialect.end())
-                yield b"".join(piece)
-                return
-            if piece:
-                yield b"".join(piece)
-            if not cursor.behind:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_S):
-                        await log.wait(cursor.seq)
-                except TimeoutError:
-                    if dialect.heartbeat:
-                        yield dialect.heartbeat
-
-    def _head(self) -> list[SessionFrame | Reset | Accepted]:
-        log, limits = self._session.log, self._gateway.settings.limits
-        head: list[SessionFrame | Reset | Accepted] = [
-            SessionFrame(
-                session=self._session.id,
-                token=self._token,
-                epoch=log.epoch,
-                after=self._cursor.seq,
-                resumed=self._resumed and self._cursor.reset is None,
-                limits=LimitsNotice(limits.message_bytes, limits.queued),
-            )
-        ]
-        if self._cursor.reset is not None:
-            head.append(Reset(log.epoch, self._cursor.reset))
-        if self._taken is not None:
-            head.append(Accepted(self._taken.id, self._taken.run, self._taken.outcome))
-        return head
+def _check_address(request: Request) -> None:
+    if "token" in request.query_params:
+        raise FrameError("expected the token as `Authorization: Bearer`: an address is written to logs")
 
 
-def _failure(error: AgentWsError) -> JSONResponse:
+def _listed(headers: Headers, name: str) -> str:
+    """A header that is a list: sent in several lines it is still one."""
+    return ",".join(headers.getlist(name))
+
+
+def _refusal(error: AgentWsError) -> JSONResponse:
+    """An error as a response, and once in the log: what is refused may be somebody's attempt, or our store."""
+    level = logging.ERROR if isinstance(error, StoreError) else logging.WARNING
+    logger.log(logging.INFO if isinstance(error, Refused) else level, "refused a request: %s", error)
     return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
-
-
-async def _gzip(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Compress, flushing behind each piece: nothing waits in the compressor."""
-    packer = zlib.compressobj(wbits=31)
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            yield packer.compress(chunk) + packer.flush(zlib.Z_SYNC_FLUSH)
-    yield packer.flush()
-
-
-async def _pour(
-    chunks: AsyncGenerator[bytes], headers: list[tuple[bytes, bytes]], receive: Receive, send: Send
-) -> None:
-    """Send `chunks` as a response until they end or the client goes. Only `receive` tells that it has gone."""
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        writing.cancel()
-
-    async def write() -> None:
-        async with aclosing(chunks):
-            try:
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                async for chunk in chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except OSError:
-                pass  # gone: a detach
-
-    async with asyncio.TaskGroup() as group:
-        writing = group.create_task(write(), name="http writer")
-        watching = group.create_task(gone(), name="http watcher")
-        await asyncio.wait({writing})
-        watching.cancel()

@@ -1,0 +1,169 @@
+"""One HTTP stream: which events of which session it has, when it is over, and how its bytes leave.
+
+The one rule: every frame carries the place behind it, so a client that was cut off at any byte comes back to exactly
+there.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.types import Receive, Send
+
+from ..cursor import Cursor
+from ..dialects import Dialect, Place
+from ..events import ENDINGS, User
+from ..frames import Accepted, LimitsNotice, Reset, SessionFrame
+from ..log import Position
+from ..session import Accepted as Taken
+from ..session import Session
+from ..settings import Settings
+
+PIECE = 32_768
+"""Bytes that are handed over at once. More would lie in the server's memory for a client that reads slowly, and would
+look like a stall where it only takes its time.
+"""
+
+
+class Stream:
+    """The frames of `run`, or of all runs where it is empty, from `cursor` on.
+
+    token: of a session that is new. taken: the request's own message. resumed: the client said where it was.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        cursor: Cursor,
+        settings: Settings,
+        *,
+        run: str = "",
+        token: str | None = None,
+        taken: Taken | None = None,
+        resumed: bool = False,
+    ) -> None:
+        self._session = session
+        self._cursor = cursor
+        self._settings = settings
+        self._run = run
+        self._token = token
+        self._taken = taken
+        self._resumed = resumed
+
+    def promises(self) -> bool:
+        """Whether it has or will have anything to send."""
+        if self._cursor.reset is not None or self._session.is_open(self._run):
+            return True
+        events = self._session.log.read(self._cursor.seq)
+        if not self._run:
+            return bool(events)
+        return any(event.run == self._run and isinstance(event, ENDINGS) for event in events)
+
+    async def chunks(self, dialect: Dialect) -> AsyncGenerator[bytes]:
+        """The stream's bytes, in pieces that are each to be sent at once."""
+        cursor, log, session = self._cursor, self._session.log, self._session
+        clock, silence = asyncio.get_running_loop().time, self._settings.timeouts.heartbeat
+        place = self._place(cursor.seq)
+        yield b"".join(dialect.control(frame, place) for frame in self._head())
+        spoke = clock()
+        while True:
+            # Asked before the log is read: what an ending run wrote is then surely in what is read.
+            over = not session.is_open(self._run)
+            piece = bytearray()
+            for event in cursor.pull():
+                if self._run and event.run != self._run:
+                    continue
+                place = self._place(event.seq)
+                piece += dialect.event(event, place)
+                if self._run and isinstance(event, ENDINGS):
+                    moved = self._moved(event.seq)
+                    over = moved is None
+                    if moved is None:
+                        break
+                    self._run = moved
+                if len(piece) >= PIECE:
+                    yield bytes(piece)
+                    piece.clear()
+                    spoke = clock()
+            else:
+                over = over and not cursor.behind
+            if over:
+                yield bytes(piece) + dialect.end(place)
+                return
+            # The silence is the client's: events of other runs don't end it.
+            if not piece and clock() >= spoke + silence:
+                piece += dialect.heartbeat
+            if piece:
+                yield bytes(piece)
+                spoke = clock()
+            if cursor.behind:
+                await asyncio.sleep(0)  # neither reading nor sending waits where there is room
+                continue
+            try:
+                async with asyncio.timeout_at(spoke + silence):
+                    await log.wait(cursor.seq)
+            except TimeoutError:
+                pass  # and around: time for a heartbeat
+
+    def _place(self, seq: int) -> Place:
+        return Place(self._session.id, Position(self._session.log.epoch, seq), self._run)
+
+    def _moved(self, ending: int) -> str | None:
+        """The run that got the message where the one that it was for has ended, at `ending`, without taking it."""
+        if self._taken is None or self._taken.outcome != "steered":
+            return None
+        events = self._session.log.read(ending)
+        return next((e.run for e in events if isinstance(e, User) and e.id == self._taken.id), None)
+
+    def _head(self) -> list[SessionFrame | Reset | Accepted]:
+        log, limits = self._session.log, self._settings.limits
+        head: list[SessionFrame | Reset | Accepted] = [
+            SessionFrame(
+                session=self._session.id,
+                token=self._token,
+                epoch=log.epoch,
+                after=self._cursor.seq,
+                resumed=self._resumed and self._cursor.reset is None,
+                limits=LimitsNotice(limits.message_bytes, limits.queued),
+            )
+        ]
+        if self._cursor.reset is not None:
+            head.append(Reset(log.epoch, self._cursor.reset))
+        if self._taken is not None:
+            head.append(Accepted(self._taken.id, self._taken.run, self._taken.outcome))
+        return head
+
+
+async def gzipped(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Compress, flushing behind each piece: nothing waits in the compressor."""
+    packer = zlib.compressobj(wbits=31)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield packer.compress(chunk) + packer.flush(zlib.Z_SYNC_FLUSH)
+    yield packer.flush()
+
+
+async def pour(chunks: AsyncGenerator[bytes], headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+    """Send `chunks` as a response until they end or the client goes. Only `receive` tells that it has gone."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        writing.cancel()
+
+    async def write() -> None:
+        async with aclosing(chunks):
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                async for chunk in chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except OSError:
+                pass  # gone: a detach
+
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(write(), name="http writer")
+        watching = group.create_task(gone(), name="http watcher")
+        await asyncio.wait({writing})
+        watching.cancel()
