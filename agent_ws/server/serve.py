@@ -8,6 +8,7 @@ never reads blocks its writer for ever, so the protocols below cut it off. Both 
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -26,6 +27,10 @@ from ..settings import Settings
 from ..turn import Agent
 from .app import build_app
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
 logger = logging.getLogger("agent_ws")
 
 SLOW_CLIENT = CODES["slow_client"].close or 4504
@@ -36,14 +41,32 @@ def _stall_of(config: uvicorn.Config) -> float:
     return config.app.state.gateway.settings.timeouts.stall  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportFunctionMemberAccess, reportUnknownVariableType]
 
 
-class StallingWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket."""
+def _unread(transport: asyncio.Transport) -> int:
+    """Bytes that the client has not taken, those in the kernel's buffer too: it is emptied in steps so big that a slow
+    reader would seem to stand still between two.
+    """
+    size = transport.get_write_buffer_size()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a socket that is gone
+            waiting = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+            size += int.from_bytes(waiting, sys.byteorder)
+    return size
 
+
+class _Stalling(asyncio.Protocol):
+    """What both protocols below share: a look at a full socket every stall limit. A client that takes anything in
+    between is slow, and may be.
+    """
+
+    config: uvicorn.Config
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
     _stall: TimerHandle | None = None
+    _left = 0
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stall = self.loop.call_later(_stall_of(self.config), self._stalled)
+        self._watch()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -53,13 +76,30 @@ class StallingWebSocket(WebSocketsSansIOProtocol):
         self._settle()
         super().connection_lost(exc)
 
+    def _watch(self) -> None:
+        self._left = _unread(self.transport)
+        self._stall = self.loop.call_later(_stall_of(self.config), self._look)
+
     def _settle(self) -> None:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
 
-    def _stalled(self) -> None:
+    def _look(self) -> None:
+        if _unread(self.transport) < self._left:
+            self._watch()
+            return
         logger.warning("a client took nothing for %g s: closed", _stall_of(self.config))
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        self.transport.abort()
+
+
+class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
+    """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket."""
+
+    def _cut_off(self) -> None:
         if self.handshake_complete and not self.close_sent:
             # Behind what it has not read: if it reads on after all, it learns why and comes back.
             self.conn.send_close(SLOW_CLIENT, "slow_client")
@@ -69,31 +109,8 @@ class StallingWebSocket(WebSocketsSansIOProtocol):
         self._stall = self.loop.call_later(_stall_of(self.config), self.transport.abort)
 
 
-class StallingHttp(HttpToolsProtocol):
+class StallingHttp(_Stalling, HttpToolsProtocol):
     """An HTTP connection that is cut off when its client takes nothing from a full socket."""
-
-    _stall: TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stall = self.loop.call_later(_stall_of(self.config), self._stalled)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._settle()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._settle()
-        super().connection_lost(exc)
-
-    def _settle(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-
-    def _stalled(self) -> None:
-        logger.warning("a client took nothing for %g s: closed", _stall_of(self.config))
-        self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -145,11 +162,16 @@ def make_server(agent: Agent, settings: Settings, *, host: str, port: int) -> Se
     return Server(config, app)
 
 
-def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
-    """Serve until a signal, then end in order. Returns the exit status."""
+def set_up_logging() -> None:
+    """Write the log to stderr, and keep out of it what others would say about our clients."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn.error", "websockets", "httpx2", "anthropic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # below it they log addresses, which may hold messages
+
+
+def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
+    """Serve until a signal, then end in order. Returns the exit status."""
+    set_up_logging()
     server = make_server(agent, settings, host=host, port=port)
     served = threading.Event()
 
