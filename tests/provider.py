@@ -95,6 +95,16 @@ def closing(stop_reason: str = "end_turn", output_tokens: int = 40, **usage: int
     ]
 
 
+def packet(events: Iterable[Step]) -> bytes:
+    """Events as they arrive together."""
+    return b"".join(encoded(event) for event in events if isinstance(event, dict))
+
+
+def encoded(event: Event) -> bytes:
+    """An event as the stream has it."""
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
 def answer(*pieces: str) -> list[Step]:
     """A whole message."""
     return [*opening(), *text(*pieces), *closing()]
@@ -374,7 +384,7 @@ class _Connection(asyncio.Protocol):
                 case bytes():
                     await self._send(request, step)
                 case dict():
-                    await self._send(request, f"event: {step['type']}\ndata: {json.dumps(step)}\n\n".encode())
+                    await self._send(request, encoded(step))
         if request.sent:
             self._transport.write(b"0\r\n\r\n")
         request.finished = True

@@ -7,6 +7,7 @@ a log or an error message.
 Credentials and address are the SDK's to find: `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL` and its other settings.
 """
 
+import asyncio
 import logging
 import os
 import re
@@ -31,7 +32,7 @@ from anthropic.types import Usage as Counted
 from ..errors import AgentWsError, RunError
 from ..events import Usage
 from ..fold import Message, Part, Text, ToolOutput, ToolUse
-from ..turn import Turn
+from ..turn import BREATH, Turn
 
 logger = logging.getLogger("agent_ws")
 
@@ -253,7 +254,11 @@ async def _read(stream: AsyncMessageStream[None], turn: Turn) -> bool:
     """Write what the stream brings. False: it ended without the event that ends a message; the answer is cut short."""
     told = Usage()
     finished = False
+    events = 0
     async for event in stream:
+        events += 1
+        if events % BREATH == 0:
+            await asyncio.sleep(0)  # what has come in one packet, hundreds of events, is read without ever waiting
         match event.type:
             case "text":
                 turn.content(event.text)

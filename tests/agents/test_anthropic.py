@@ -11,7 +11,21 @@ import anthropic
 import httpx2
 import pytest
 from msgspec import Struct
-from provider import HANG, Cut, End, Provider, Refuse, Step, answer, broken_rule, closing, opening, text, thinking
+from provider import (
+    HANG,
+    Cut,
+    End,
+    Provider,
+    Refuse,
+    Step,
+    answer,
+    broken_rule,
+    closing,
+    opening,
+    packet,
+    text,
+    thinking,
+)
 
 from agent_ws.agents.anthropic import MAX_TOKENS, MODEL, Anthropic, converted, default
 from agent_ws.events import Content, Done, Error, Event, Interrupted, Settled, Thinking, ToolStart, Usage
@@ -376,6 +390,7 @@ SWEEPS = {
     "new connection": Sweep(SILENT, kept=False),
     "kept connection": Sweep(SILENT),
     "slow provider": Sweep(SILENT, kept=False, pace=5),
+    "many tokens at once": Sweep([packet([*opening(), *text(*[""] * 200, "abc")]), HANG]),
     "while it ends": Sweep(answer("abc")),
     "while it ends slowly": Sweep(answer("abc"), pace=3),
 }
@@ -534,15 +549,18 @@ async def test_a_refused_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "code"),
-    [([HANG], "first_event_timeout"), ([*PARTIAL, HANG], "silence_timeout")],
+    ("steps", "limits", "code"),
+    [
+        ([HANG], Timeouts(first_event=0.2), "first_event_timeout"),
+        ([*PARTIAL, HANG], Timeouts(silence=0.2), "silence_timeout"),
+    ],
     ids=["before the headers", "in mid-answer"],
 )
 async def test_silence_is_ended_by_the_gateway_and_closes_the_connection(
-    provider: Provider, model: Anthropic, steps: list[Step], code: str
+    provider: Provider, model: Anthropic, steps: list[Step], limits: Timeouts, code: str
 ) -> None:
     provider.script(*steps)
-    events = await ask(model, settings=Settings(timeouts=Timeouts(first_event=0.2, silence=0.2)))
+    events = await ask(model, settings=Settings(timeouts=limits))
     assert the(Error, events).code == code
     assert the(Settled, events).upstream_closed is True
     async with asyncio.timeout(5):
