@@ -33,7 +33,7 @@ function offset(text, n) {
   return at;
 }
 
-/** Paragraphs and fenced code, and nothing else of Markdown: the rest reads well as it stands. */
+/** The blocks of Markdown that don't read well as they stand: headings, fenced code. All else is a paragraph. */
 function split(text) {
   const parts = [];
   let lines = [];
@@ -52,11 +52,27 @@ function split(text) {
     } else if (mark) {
       flush("p");
       fence = mark;
+    } else if (/^#{1,6} /.test(line)) {
+      flush("p");
+      parts.push({ tag: "h4", text: line.replace(/^#+ /, "") });
     } else if (line.trim() === "") flush("p");
     else lines.push(line);
   }
   flush(fence === null ? "p" : "pre");
   return parts;
+}
+
+const MARK = /`([^`\n]+)`|\*\*(?=\S)([^\n]+?)(?<=\S)\*\*|(?<![\w*])\*(?=[^\s*])((?:[^*\n]|(?<=\s)\*(?=\s))+?)(?<=\S)\*(?![\w*])/g;
+
+/** Code, strong and emphasised words. */
+function inline(text) {
+  const nodes = [];
+  let at = 0;
+  for (const { 0: all, 1: code, 2: strong, 3: em, index } of text.matchAll(MARK)) {
+    nodes.push(text.slice(at, index), code ? h("code", {}, code) : strong ? h("strong", {}, strong) : h("em", {}, em));
+    at = index + all.length;
+  }
+  return [...nodes, text.slice(at)];
 }
 
 /** A stretch of one kind of text. Changes are cheap; `render` puts them on the page, once a frame. */
@@ -97,20 +113,27 @@ export class Text {
   }
 }
 
+/** What each block shows, before it became nodes. */
+const drawn = new WeakMap();
+
 /** Make `element` show `text`, leaving alone what it shows already: a selection in it survives the next word. */
 function fill(element, text) {
   const parts = text === "" ? [] : split(text);
   parts.forEach((part, i) => {
     let child = element.children[i];
     if (child?.localName !== part.tag) {
-      const made = h(part.tag, {}, "");
+      const made = h(part.tag);
       if (child) child.replaceWith(made);
       else element.append(made);
       child = made;
     }
-    const words = child.firstChild;
-    if (part.text.startsWith(words.data)) words.appendData(part.text.slice(words.data.length));
-    else words.data = part.text;
+    const before = drawn.get(child);
+    if (before === part.text) return;
+    drawn.set(child, part.text);
+    const plain = part.tag === "pre" || !/[`*]/.test(part.text);
+    const grows = plain && child.childNodes.length === 1 && part.text.startsWith(before);
+    if (grows) child.firstChild.appendData(part.text.slice(before.length));
+    else child.replaceChildren(...(plain ? [part.text] : inline(part.text)));
   });
   while (element.children.length > parts.length) element.lastElementChild.remove();
 }
