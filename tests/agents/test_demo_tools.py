@@ -65,6 +65,7 @@ def test_what_is_no_calculation(message: str) -> None:
         ("= 'a' * 10", "numbers only"),
         ("= [1] * 3", "numbers only"),
         ("= (1).__class__", "numbers only"),
+        ("= (1).real", "numbers only"),
         ("= True + 1", "don't know the name `True`|numbers only"),
         ("= __import__('os')", "don't know the function"),
         ("= 1 << 2", "only know the operators"),
