@@ -6,6 +6,7 @@ The one rule: a shutdown tells everybody before it takes anything away.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -17,24 +18,30 @@ logger = logging.getLogger("agent_ws")
 
 
 class Gateway:
-    """One process's gateway. An async context manager: it serves inside."""
+    """One process's gateway. An async context manager: it serves inside, and so is the agent, where it is one too."""
 
     def __init__(self, agent: Agent, settings: Settings) -> None:
         self.settings = settings
         self.sessions = Sessions(agent, settings)
+        self._agent = agent
+        self._inside = AsyncExitStack()
         self._clients: dict[int, Callable[[bool], None]] = {}
         self._joined = 0
         self._empty = asyncio.Event()
         self._drained: asyncio.Event | None = None
 
     async def __aenter__(self) -> Self:
-        await self.sessions.__aenter__()
+        async with AsyncExitStack() as stack:
+            if isinstance(self._agent, AbstractAsyncContextManager):
+                await stack.enter_async_context(self._agent)
+            await stack.enter_async_context(self.sessions)
+            self._inside = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.sessions.__aexit__(kind, error, trace)
+        await self._inside.__aexit__(kind, error, trace)
 
     @property
     def draining(self) -> bool:
