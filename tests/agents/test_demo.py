@@ -82,7 +82,7 @@ def check_law(events: Sequence[Event]) -> None:
     brackets = Brackets()
     for event in events:
         brackets.take(event)
-    assert not (brackets.sections or brackets.tools or brackets.requests)
+    assert not {*brackets.sections, *brackets.tools, *brackets.requests}
 
 
 def check_valid(past: tuple[Message, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,16 +31,17 @@ number = 5
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A directory of our own, with modules whose names no other test has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     (tmp_path / "mine_for_resolve.py").write_text(MODULE)
     (tmp_path / "broken_for_resolve.py").write_text("import not_installed_anywhere\n")
     (tmp_path / "raising_for_resolve.py").write_text("raise KeyError('PASSWORD')\n")
-    return tmp_path
+    yield
+    for name in [name for name in sys.modules if name.endswith("_for_resolve")]:
+        del sys.modules[name]
 
 
 def test_without_a_name_and_without_a_key_it_is_the_demo() -> None:
