@@ -22,6 +22,9 @@ from .events import (
     ToolStart,
 )
 
+ID_CHARS = 64
+"""What a client may name in a frame, so that it can stop or answer whatever it is shown."""
+
 
 class Brackets:
     """What one run has opened, closed and announced. Values of the open ones are the agent that opened them."""
@@ -86,6 +89,8 @@ class Brackets:
         return fates
 
     def _open(self, kind: str, name: str, agent: str | None, into: dict[str, str | None]) -> None:
+        if not 0 < len(name) <= ID_CHARS:
+            raise BracketError(f"expected a {kind} id of 1 to {ID_CHARS} characters, got {len(name)}")
         if (kind, name) in self._used:
             raise BracketError(f"expected a new {kind} id, got {name!r} again")
         self._used.add((kind, name))

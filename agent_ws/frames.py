@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta, Struct
 
+from .brackets import ID_CHARS
 from .errors import FrameError
 from .events import Event
 from .log import Mismatch
 from .settings import WhenBusy
 from .streams import ChunkMode
 
-Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Id = Annotated[str, Meta(min_length=1, max_length=ID_CHARS)]
 MAX_INT = 2**53 - 1
 Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
 DEPTH = 64
@@ -170,6 +171,8 @@ class ErrorFrame(_Out, frozen=True, tag="error"):
 
     code: str
     message: str
+    about: str | None = None
+    """The run or request that the frame named."""
 
 
 class Pong(_Out, frozen=True):
@@ -245,6 +248,6 @@ MSGPACK = Codec("agent-ws.v1.msgpack", binary=True)
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 
 
-def control_error(error: FrameError) -> ErrorFrame:
+def control_error(error: FrameError, about: str | None = None) -> ErrorFrame:
     """An error as its control frame."""
-    return ErrorFrame(error.code, str(error))
+    return ErrorFrame(error.code, str(error), about)

@@ -72,6 +72,8 @@ class Run:
         self._tick = tick
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
+        self._cut = False
+        """The task was cancelled from outside, so it did not come to its own end."""
         self._ended = asyncio.Event()
         self._ended_at = 0.0
         self._started_at = 0.0
@@ -105,8 +107,8 @@ class Run:
         self._ended.set()
         for future in self.requests.values():
             future.cancel()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        if self._task is not None and self._task is not asyncio.current_task() and self._task.cancel():
+            self._cut = True
         self._changed(self)
         if never_started:
             self._settle("never_started")
@@ -166,7 +168,7 @@ class Run:
             logger.warning("run %s: its task ignores cancellation and was given up", self.id)
             self._settle("abandoned")
         else:
-            self._settle("finished" if isinstance(self.ending, Done) else "cancelled")
+            self._settle("cancelled" if self._cut else "finished")
 
     async def _watch(self) -> None:
         """Return when the run has its ending; write one when a time limit passes."""

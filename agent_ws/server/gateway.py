@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self
 
 from ..sessions import Sessions
 from ..settings import Settings
@@ -23,7 +23,7 @@ class Gateway:
     def __init__(self, agent: Agent, settings: Settings) -> None:
         self.settings = settings
         self.sessions = Sessions(agent, settings)
-        self._agent: object = agent
+        self._agent: Any = agent
         self._inside = AsyncExitStack()
         self._clients: dict[int, Callable[[bool], None]] = {}
         self._joined = 0
@@ -33,7 +33,7 @@ class Gateway:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             if isinstance(self._agent, AbstractAsyncContextManager):
-                await stack.enter_async_context(cast("AbstractAsyncContextManager[object]", self._agent))
+                await stack.enter_async_context(self._agent)
             await stack.enter_async_context(self.sessions)
             self._inside = stack.pop_all()
         return self

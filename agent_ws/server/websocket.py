@@ -200,13 +200,13 @@ class Client:
                 self._say(session, frame)
             case Interrupt():
                 self._held = False
-                self._try(lambda: self._interrupt(session, frame))
+                self._try(lambda: self._interrupt(session, frame), frame.run)
             case Pause(run=run):
                 self._held = self._held or run is None or (session.going is not None and session.going.id == run)
             case Continue():
                 self._held = False
             case Reply():
-                self._try(lambda: session.reply(frame.request, frame.data))
+                self._try(lambda: session.reply(frame.request, frame.data), frame.request)
             case _:
                 assert_never(frame)
         self._wake.set()
@@ -235,11 +235,11 @@ class Client:
         else:
             session.interrupt(frame.run, reason=frame.reason or "user", seen=frame.seen)
 
-    def _try(self, do: Callable[[], object]) -> None:
+    def _try(self, do: Callable[[], object], about: str | None) -> None:
         try:
             do()
         except FrameError as error:
-            self._answer(control_error(error))
+            self._answer(control_error(error, about))
 
     def _answer(self, frame: ControlFrame) -> None:
         self._outbox.append(frame)
