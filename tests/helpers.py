@@ -1,7 +1,7 @@
 """What the tests of promises share: an application that runs, clients of both wires, agents that misbehave."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,6 +33,23 @@ async def hello(client: Client, session: Frame | None = None, **more: Any) -> Fr
     await client.send({"type": "hello", **back, **more})
     opened = await client.until("session")
     return opened if session is None else opened | {"token": session["token"]}
+
+
+async def say(client: Client, data: str, **more: Any) -> Frame:
+    """Send a message, with its text as its id, and return its `accepted` or `rejected`. Events may come before it."""
+    await client.send({"type": "message", "data": data, "id": data, **more})
+    while True:
+        answer = await client.until("accepted", "rejected")
+        if answer["id"] == data:
+            return answer
+
+
+async def got(client: Client, *kinds: str, run: str | None = None) -> Frame:
+    """The first frame of these types (of `run`) that the client has received, or will."""
+    for frame in client.frames:
+        if frame["type"] in kinds and run in (None, frame.get("run")):
+            return frame
+    return await client.until(*kinds, run=run)
 
 
 def cursor(client: Client, opened: Frame) -> dict[str, Any]:
@@ -166,18 +183,18 @@ def shown(text: str) -> str:
     return "".join(data["content"] for name, _, data in sse(text) if not name)
 
 
-def stubborn(gate: Gate, wrote: list[str], *, give_up: asyncio.Event) -> Agent:
-    """An agent that says "early ", stands at `gate`, swallows every cancellation and writes on until `give_up`.
+def stubborn(gate: Gate, wrote: list[str]) -> Callable[[Turn], Coroutine[Any, Any, None]]:
+    """An agent that says "early ", stands at `gate`, swallows every cancellation and writes on, until the gate opens.
 
-    `wrote` tells what it tried after its ending, with the name of what was raised at it.
+    `wrote` gets what became of each of its writes after its ending.
     """
 
     async def agent(turn: Turn) -> None:
         turn.content("early ")
         gate.reached.set()
-        while not give_up.is_set():
+        while not gate.is_set():
             try:
-                await give_up.wait()
+                await gate.wait()
             except asyncio.CancelledError:
                 attempt(turn, wrote)
         attempt(turn, wrote)
