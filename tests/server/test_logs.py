@@ -1,0 +1,227 @@
+"""No secret leaves by the log or by a frame that is not meant for it, however a run or a request ends."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import MakeSite, Site
+from wire import NDJSON, STREAM, RawWebSocket, eventually
+
+from agent_ws import AgentError, Limits, Timeouts, ToolStart, Turn
+from agent_ws.server.serve import set_up_logging
+
+TEXT = "canary-message-51"
+ID = "canary-id-52"
+KEY = "sk-ant-canary-53"
+TOOL = "canary-tool-54"
+RAISED = "canary-raised-55"
+ANSWER = "canary-answer-56"
+COOKIE = "canary-cookie-57-xxxxx"
+TOKEN = "canary-token-58"
+REASON = "canary-reason-59"
+REPLY = "canary-reply-60"
+SECRETS = (TEXT, ID, KEY, TOOL, RAISED, ANSWER, COOKIE, TOKEN, REASON, REPLY)
+OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "websockets", "httpx2", "anthropic")
+
+
+class Log(logging.Handler):
+    """All records of the process, formatted with their tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.secrets: list[str] = list(SECRETS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.name} {self.format(record)} {record.args!r}")
+
+    def leaks(self) -> list[str]:
+        return [line for line in self.lines if any(secret in line for secret in self.secrets)]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """Logging as `serve` sets it up, and more of ours than it shows."""
+    names = ("agent_ws", *OTHERS, "")
+    levels = {name: logging.getLogger(name).level for name in names}
+    handler, root = Log(), logging.getLogger()
+    root.addHandler(handler)
+    set_up_logging()
+    root.setLevel(logging.INFO)
+    logging.getLogger("agent_ws").setLevel(logging.DEBUG)
+    yield handler
+    root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+async def agent(turn: Turn) -> None:
+    """What a turn can hold and do, by what its message says."""
+    turn.content(ANSWER)
+    if "ask" in turn.message:
+        await turn.ask("question", TOOL)
+    if "tool" in turn.message:
+        async with turn.tool("search", {"key": KEY}) as call:
+            call.output = TOOL
+            if "fail" in turn.message:
+                raise RuntimeError(f"{RAISED} {KEY}")
+    if "event" in turn.message:
+        turn.write(ToolStart("t1", "x", {("not", "JSON"): RAISED}))
+    if "late" in turn.message:
+        try:
+            await turn.wait_steered()
+        finally:
+            raise RuntimeError(RAISED)
+    if "exit" in turn.message:
+        raise SystemExit(RAISED)
+    if "group" in turn.message:
+        raise ExceptionGroup(RAISED, [ValueError(KEY)])
+    if "cause" in turn.message:
+        try:
+            await failing(turn)
+        except ValueError as error:
+            raise OSError(RAISED) from error
+    if "own" in turn.message:
+        raise AgentError("The calendar is not connected.") from ValueError(RAISED)
+    if "parts" in turn.message:
+        await turn.together(one=failing, two=failing)
+
+
+async def failing(_: Turn) -> None:
+    raise ValueError(f"{RAISED} {KEY}")
+
+
+async def say(site: Site, text: str, **fields: Any) -> list[dict[str, Any]]:
+    response = await site.post(STREAM, {"message": f"{TEXT} {text}", "id": ID, **fields}, NDJSON)
+    return [frame async for frame in response.lines()]
+
+
+async def connected(site: Site, **fields: Any) -> RawWebSocket:
+    socket = await site.websocket({"cookie": f"agent_ws_owner={COOKIE}"})
+    socket.send(json.dumps({"type": "hello", **fields}))
+    return socket
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("tool fail", "The agent failed (RuntimeError)."),
+        ("exit", "The agent failed (SystemExit)."),
+        ("group", "The agent failed (ExceptionGroup)."),
+        ("cause", "The agent failed (OSError)."),
+        ("own", "The calendar is not connected."),
+        ("event", "expected ToolStart to hold what JSON can say, got TypeError"),
+    ],
+)
+async def test_an_agent_that_raises_shows_its_type_and_no_more(
+    make_site: MakeSite, log: Log, text: str, error: str
+) -> None:
+    site = await make_site(agent)
+    frames = await say(site, text)
+    ending = frames[-2]
+    assert (ending["type"], ending["message"]) == ("error", error)
+    assert RAISED not in json.dumps(frames)
+    assert log.leaks() == []
+    assert len(log.lines) == (0 if text in ("own", "event") else 1)
+
+
+async def test_one_of_several_agents_that_raises_shows_its_type_and_no_more(make_site: MakeSite, log: Log) -> None:
+    site = await make_site(agent)
+    frames = await say(site, "parts")
+    failed = [frame["detail"] for frame in frames if frame.get("state") == "failed"]
+    assert failed == ["The agent failed (ValueError)."] * 2
+    assert RAISED not in json.dumps(frames)
+    assert KEY not in json.dumps(frames)
+    assert log.leaks() == []
+
+
+async def test_a_conversation_with_all_there_is_leaves_nothing_in_the_log(make_site: MakeSite, log: Log) -> None:
+    site = await make_site(agent, limits=Limits(queued=1))
+    socket = await connected(site)
+    session = await socket.until("session")
+    log.secrets += [session["token"]]
+    proof = {"session": session["session"], "token": session["token"]}
+    socket.send(json.dumps({"message": f"{TEXT} ask tool late", "id": ID}))
+    request = (await socket.until("request"))["request"]
+    socket.send(json.dumps({"type": "reply", "request": request, "data": {"password": REPLY}}))
+    await socket.until("tool_result")
+    for policy, code in (("queue", "accepted"), ("queue", "rejected"), ("reject", "rejected")):
+        socket.send(json.dumps({"message": TEXT, "id": f"{ID}{policy}{code}", "when_busy": policy}))
+        await socket.until(code)
+    for path in (STREAM, "/api/agent/interrupt", "/api/agent/reply"):
+        body = {"message": TEXT, "reason": REASON, "request": ID, "data": REPLY, "session": ID, "token": TOKEN}
+        await (await site.post(path, body, {"authorization": f"Bearer {TOKEN}"})).body()
+    for target in (f"?message={TEXT}&token={TOKEN}", f"?message={TEXT}&session={ID}", f"?message={TEXT}"):
+        response = await site.get(STREAM + target, {"cookie": f"agent_ws_owner={COOKIE}", "last-event-id": ID})
+        await response.body()
+    socket.send(json.dumps({"type": "interrupt", "reason": REASON, "seen": 1}))
+    await socket.until("settled")
+    answer = await site.post("/api/agent/interrupt", proof | {"reason": REASON})
+    assert answer.status == 200
+    for bad in (TEXT, f'{{"type": "{TEXT}"}}', f'{{"message": 1, "x": "{TEXT}"}}', f'{{"message": "{TEXT}", "id": 1}}'):
+        socket.send(bad)
+    socket.send(b"binary " + TEXT.encode())
+    wrong = await connected(site, session=ID, token=TOKEN, ticket=KEY)
+    assert await wrong.close_code() == 4404
+    socket.cut()
+    await eventually(lambda: not site.server.server_state.tasks)
+    assert log.leaks() == []
+    assert any("bad frame" in line for line in log.lines)  # it does log, and we do see it
+
+
+async def test_what_breaks_http_or_websocket_is_not_quoted_in_the_log(make_site: MakeSite, log: Log) -> None:
+    site = await make_site(agent)
+    for data in (f"{TEXT} / HTTP/1.1\r\n\r\n", f"GET /{TEXT} HTTP/1.1\r\n{TOKEN}\r\n\r\n"):
+        reader, writer = await site.dial()
+        writer.write(data.encode())
+        assert b"400" in await reader.readline()
+    socket = await site.websocket({"cookie": f"agent_ws_owner={COOKIE}"})
+    socket.send(TEXT.encode() + b"\xff", opcode=1)
+    assert await socket.close_code() == 1007
+    socket = await site.websocket({"cookie": f"agent_ws_owner={COOKIE}"})
+    socket.send(TEXT, opcode=3)
+    assert await socket.close_code() == 1002
+    assert log.leaks() == []
+    assert len(log.lines) >= 4
+
+
+async def test_a_shutdown_in_mid_answer_leaves_nothing_in_the_log(make_site: MakeSite, log: Log) -> None:
+    site = await make_site(agent, timeouts=Timeouts(drain=0.01))
+    socket = await connected(site)
+    socket.send(json.dumps({"message": f"{TEXT} late"}))
+    await socket.until("content")
+    await site.gateway.drain()
+    assert await socket.close_code() == 4503
+    assert log.leaks() == []
+    assert any("draining" in line for line in log.lines)
+
+
+async def test_a_session_is_told_its_token_once_and_only_its_maker(make_site: MakeSite) -> None:
+    site = await make_site(agent)
+    socket = await connected(site)
+    session = await socket.until("session")
+    token = session["token"]
+    for _ in range(2):
+        back = await connected(site, session=session["session"], token=token)
+        again = await back.until("session")
+        assert "token" not in again
+        back.send(json.dumps({"message": TEXT}))
+        shown = [again]
+        while shown[-1]["type"] != "settled":
+            shown.append(await back.frame())
+        assert token not in json.dumps(shown)
+    response = await site.post(STREAM, {"session": session["session"], "token": token}, NDJSON)
+    assert token.encode() not in await response.body()
+    core = await site.session(session)
+    assert token not in repr(core.__dict__["_record"])
+
+
+async def test_what_others_say_below_a_warning_is_not_logged(log: Log) -> None:
+    for name in ("uvicorn.error", "websockets", "websockets.server", "httpx2", "anthropic"):
+        logging.getLogger(name).info("GET /?message=%s", TEXT)
+        logging.getLogger(name).debug("< TEXT %s", TEXT)
+    assert log.lines == []
+    logging.getLogger("uvicorn.error").warning("something")
+    assert len(log.lines) == 1

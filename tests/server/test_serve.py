@@ -1,0 +1,361 @@
+"""What `serve.py` takes from uvicorn's insides, and what it does with clients that don't read."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import re
+import socket
+import struct
+from typing import Any
+
+import pytest
+import uvicorn
+import websockets.version
+from conftest import MakeSite, Site, gateway_of
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.server import ServerProtocol
+from wire import DEADLINE_S, NDJSON, STREAM, eventually
+
+from agent_ws import Settings, Timeouts, Turn
+from agent_ws.agents.scripted import Scripted
+from agent_ws.server.app import build_app
+from agent_ws.server.serve import SLOW_CLIENT, Server, StallingHttp, StallingWebSocket, make_server
+
+# What is used of uvicorn
+
+
+def test_the_versions_whose_insides_were_read() -> None:
+    """A newer one may work: read what the tests below name, then raise the bound."""
+    assert re.match(r"0\.5[4-9]\.", uvicorn.__version__)
+    assert re.match(r"17\.", websockets.version.version)
+
+
+class Pipe(asyncio.Transport):
+    """A transport whose other end is the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+        self.written = b""
+        self.ended = ""
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return _NoSocket() if name == "socket" else default
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return bool(self.ended)
+
+    def close(self) -> None:
+        self.ended = self.ended or "closed"
+
+    def abort(self) -> None:
+        self.ended = "aborted"
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class _NoSocket:
+    """A socket of which the system tells nothing."""
+
+    family = socket.AF_INET
+
+    def fileno(self) -> int:
+        raise OSError
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("127.0.0.1", 80)
+
+    getpeername = getsockname
+
+
+def config_of(stall: float = 5.0) -> uvicorn.Config:
+    server = make_server(Scripted([]), Settings(timeouts=Timeouts(stall=stall)), host="127.0.0.1", port=0)
+    server.config.load()
+    return server.config
+
+
+def websocket_protocol(stall: float = 5.0) -> tuple[StallingWebSocket, Pipe]:
+    protocol = StallingWebSocket(config_of(stall), ServerState(), {})
+    pipe = Pipe()
+    protocol.connection_made(pipe)
+    return protocol, pipe
+
+
+def http_protocol(stall: float = 5.0) -> tuple[StallingHttp, Pipe]:
+    protocol = StallingHttp(config_of(stall), ServerState(), {})
+    pipe = Pipe()
+    protocol.connection_made(pipe)
+    return protocol, pipe
+
+
+async def test_the_websocket_protocol_has_what_we_use_of_it() -> None:
+    protocol, pipe = websocket_protocol()
+    assert protocol.transport is pipe
+    assert protocol.loop is asyncio.get_running_loop()
+    assert isinstance(protocol.conn, ServerProtocol)
+    assert isinstance(protocol.queue, asyncio.Queue)
+    assert protocol.handshake_complete is False
+    assert protocol.close_sent is False
+    assert protocol.writable.is_set()
+    protocol.pause_writing()
+    assert not protocol.writable.is_set()  # what holds `send` while the socket is full
+    protocol.resume_writing()
+    assert protocol.writable.is_set()
+    protocol.pause_writing()
+    protocol.connection_lost(None)
+    assert protocol.writable.is_set()
+    assert protocol.disconnected
+    with pytest.raises(ClientDisconnected):
+        await protocol.send({"type": "websocket.send", "text": "x"})
+    assert issubclass(ClientDisconnected, OSError)
+
+
+async def test_a_close_is_sent_as_uvicorn_sends_it() -> None:
+    """Ours must leave the protocol as its own does, so both are looked at."""
+    source = inspect.getsource(WebSocketsSansIOProtocol.send)
+    close = source[source.index('message["type"] == "websocket.close":\n                    if not') :]
+    for part in ("self.queue.put_nowait(", "self.conn.send_close(code, reason)", "self.close_sent = True"):
+        assert part in close
+    assert "if self.close_sent:" in inspect.getsource(WebSocketsSansIOProtocol.handle_close)
+    assert "if self.close_sent:" in inspect.getsource(WebSocketsSansIOProtocol.shutdown)
+
+
+async def test_the_http_protocol_has_what_we_use_of_it() -> None:
+    protocol, pipe = http_protocol()
+    assert protocol.transport is pipe
+    assert protocol.loop is asyncio.get_running_loop()
+    assert protocol.flow.write_paused is False
+    protocol.pause_writing()
+    assert protocol.flow.write_paused is True
+    protocol.resume_writing()
+    assert protocol.flow.write_paused is False
+    protocol.pause_writing()
+    protocol.connection_lost(None)
+    assert protocol.flow.write_paused is False
+
+
+def test_both_protocols_watch_before_uvicorn_does() -> None:
+    for ours, theirs in ((StallingWebSocket, WebSocketsSansIOProtocol), (StallingHttp, HttpToolsProtocol)):
+        for name in ("pause_writing", "resume_writing", "connection_lost"):
+            assert getattr(ours, name) is not getattr(theirs, name)
+            assert name in vars(theirs)  # what our super() reaches
+
+
+def test_the_config_brings_our_protocols_and_limits() -> None:
+    server = make_server(Scripted([]), Settings(), host="127.0.0.1", port=0)
+    server.config.load()
+    assert server.config.ws_protocol_class is StallingWebSocket
+    assert server.config.http_protocol_class is StallingHttp
+    assert server.config.ws_max_size == 65_536
+    assert server.config.ws_per_message_deflate is False
+    assert server.config.access_log is False
+    assert server.config.app.state.gateway is gateway_of(server)  # pyright: ignore[reportFunctionMemberAccess, reportUnknownMemberType, reportAttributeAccessIssue]
+
+
+def test_the_server_has_what_we_use_of_it() -> None:
+    source = inspect.getsource(uvicorn.Server)
+    assert "should_exit = await self.on_tick(counter)" in source  # where a drain begins
+    assert "self._log_started_message(listeners)" in source
+    assert "signal.signal(sig, self.handle_exit)" in source
+    assert "self.should_exit" in inspect.getsource(uvicorn.Server.on_tick)
+    for name in ("handle_exit", "on_tick", "_log_started_message"):
+        ours, theirs = getattr(Server, name), getattr(uvicorn.Server, name)
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+async def test_a_signal_drains_first_and_then_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one test that runs uvicorn's main loop."""
+    server = make_server(Scripted(["Hi"]), Settings(), host="127.0.0.1", port=0)
+    serving = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started)
+    site = Site(server, gateway_of(server))
+    socket = await site.websocket()
+    server.handle_exit(15, None)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await socket.close_code() == 4503
+        site.close()
+        await serving
+    assert server.force_exit is False
+    assert f"http://127.0.0.1:{site.port}" in capsys.readouterr().out
+
+
+# Clients that take nothing: the clock is virtual here
+
+
+@pytest.mark.virtual
+async def test_a_client_that_takes_nothing_is_cut_off_after_the_limit() -> None:
+    protocol, pipe = http_protocol(stall=5)
+    pipe.left = 1000
+    protocol.pause_writing()
+    await asyncio.sleep(4.9)
+    assert pipe.ended == ""
+    await asyncio.sleep(0.2)
+    assert pipe.ended == "aborted"
+
+
+@pytest.mark.virtual
+async def test_a_client_that_takes_a_little_is_only_slow() -> None:
+    for make in (http_protocol, websocket_protocol):
+        protocol, pipe = make(5)
+        pipe.left = 1000
+        protocol.pause_writing()
+        for _ in range(100):
+            await asyncio.sleep(4.9)
+            pipe.left -= 1
+        assert pipe.ended == ""
+        await asyncio.sleep(15)
+        assert pipe.ended == "aborted"
+
+
+@pytest.mark.virtual
+async def test_a_client_that_has_taken_all_is_forgotten() -> None:
+    for make in (http_protocol, websocket_protocol):
+        for lost in (False, True):
+            protocol, pipe = make(5)
+            pipe.left = 1000
+            protocol.pause_writing()
+            await asyncio.sleep(4.9)
+            if lost:
+                protocol.connection_lost(None)
+            else:
+                protocol.resume_writing()
+            ended = pipe.ended
+            await asyncio.sleep(60)
+            assert pipe.ended == ended != "aborted"
+
+
+@pytest.mark.virtual
+async def test_a_websocket_is_told_first_and_cut_off_if_it_takes_that_neither() -> None:
+    protocol, pipe = websocket_protocol(stall=5)
+    protocol.data_received(
+        b"GET /ws HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    for task in list(protocol.tasks):
+        task.cancel()  # the application is not what is tested
+    await protocol.send({"type": "websocket.accept"})
+    protocol.stop_keepalive()
+    pipe.written, pipe.left = b"", 1000
+    protocol.pause_writing()
+    await asyncio.sleep(5.1)
+    close = struct.pack("!H", SLOW_CLIENT) + b"slow_client"
+    assert pipe.written == bytes([0x88, len(close)]) + close
+    assert pipe.ended == ""
+    messages: list[Any] = []
+    while not protocol.queue.empty():
+        messages.append(protocol.queue.get_nowait())
+    assert messages[-1] == {"type": "websocket.disconnect", "code": 4504, "reason": "slow_client"}
+    await asyncio.sleep(5)
+    assert pipe.ended == "aborted"
+
+
+# And on a real socket
+
+
+async def flood(turn: Turn) -> None:
+    """More than any socket buffer holds."""
+    for _ in range(2000):
+        turn.content("x" * 16_000)
+        await asyncio.sleep(0)
+
+
+async def rest_of(reader: asyncio.StreamReader) -> bytes:
+    """All that still comes, to the end or the cut."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(DEADLINE_S):
+            while part := await reader.read(1 << 20):
+                data += part
+    return data
+
+
+async def test_a_websocket_that_never_reads_is_told_4504_and_cut_off(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await make_site(flood, timeouts=Timeouts(stall=0.1))
+    socket = await site.websocket(receive_buffer=4096)
+    socket.send(json.dumps({"message": "Hello"}))
+    await socket.until("session")
+    socket.send('{"type": "ping"}')  # its Stop would be heard all the same
+    await eventually(lambda: "took nothing" in caplog.text)
+    await eventually(lambda: not site.server.server_state.tasks)  # the writer is free, and nothing holds the server
+    await eventually(lambda: not site.server.server_state.connections)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_a_websocket_that_reads_on_after_all_learns_why(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await make_site(flood, timeouts=Timeouts(stall=0.4))
+    socket = await site.websocket(receive_buffer=65_536)
+    socket.send(json.dumps({"message": "Hello"}))
+    await socket.until("session")
+    await eventually(lambda: "took nothing" in caplog.text)
+    assert await socket.close_code() == 4504
+
+
+async def test_a_websocket_that_stalled_comes_back_and_lacks_nothing(make_site: MakeSite) -> None:
+    async def agent(turn: Turn) -> None:
+        for i in range(600):
+            turn.content(f"{i:08}" * 2000)
+            await asyncio.sleep(0)
+
+    site = await make_site(agent, timeouts=Timeouts(stall=0.1))
+    socket = await site.websocket(receive_buffer=4096)
+    socket.send(json.dumps({"message": "Hello"}))
+    session = await socket.until("session")
+    first = await socket.until("content")
+    await eventually(lambda: not site.server.server_state.connections)
+    back = await site.websocket()
+    cursor = {"epoch": session["epoch"], "after": first["seq"]}
+    proof = {"session": session["session"], "token": session["token"]}
+    back.send(json.dumps({"type": "hello", **proof, **cursor}))
+    assert (await back.until("session"))["resumed"] is True
+    text = first["data"]
+    while (frame := await back.until("content", "done"))["type"] == "content":
+        text += frame["data"]
+    assert text == "".join(f"{i:08}" * 2000 for i in range(600))
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", NDJSON["accept"]])
+async def test_an_http_stream_that_never_reads_is_cut_off(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    site = await make_site(flood, timeouts=Timeouts(stall=0.1))
+    response = await site.request("POST", STREAM, {"message": "Hello"}, {"accept": accept}, receive_buffer=4096)
+    assert response.status == 200
+    await eventually(lambda: not site.server.server_state.connections)
+    await eventually(lambda: not site.server.server_state.tasks)
+    assert [record.getMessage() for record in caplog.records] == ["a client took nothing for 0.1 s: closed"]
+
+
+async def test_what_a_slow_client_is_behind_stays_in_the_log_and_not_in_its_socket(make_site: MakeSite) -> None:
+    """One piece of a stream is small, so what the server holds for a client is bounded however far it is behind."""
+    site = await make_site(flood)
+    first = await site.post(STREAM, {"message": "Hello"}, NDJSON)
+    session = json.loads((await first.chunk()).splitlines()[0])
+    core = await site.session(session)
+    await eventually(lambda: not core.busy)
+    first.cut()
+    body = {"session": session["session"], "token": session["token"]}
+    slow = await site.request("POST", STREAM, body, NDJSON, receive_buffer=4096)
+    await eventually(lambda: any(c.transport.get_write_buffer_size() for c in site.server.server_state.connections))
+    held = max(c.transport.get_write_buffer_size() for c in site.server.server_state.connections)
+    assert held < 300_000
+    slow.cut()
+
+
+async def test_the_app_alone_has_what_the_protocols_look_for() -> None:
+    assert build_app(Scripted([]), Settings(timeouts=Timeouts(stall=3))).state.gateway.settings.timeouts.stall == 3
