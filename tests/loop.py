@@ -53,8 +53,10 @@ class _Jump(selectors.SelectSelector):
         if timeout is None:
             waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self._loop)))
             raise Stuck(f"no task can go on and no timer is set; waiting: {waiting}")
-        # Rounded to the clock's resolution, so that ten sleeps of 0.1 end at 1.0.
-        self.now = round(self.now + timeout, 9)
+        if timeout > 0:
+            # Rounded to the clock's resolution, so that ten sleeps of 0.1 end at 1.0; and never no time at all, or who
+            # sleeps for what is left until a moment would be left with a rest of nothing for ever.
+            self.now = round(self.now + max(timeout, 1e-9), 9)
         if self._random is not None:
             # The loop's own queue has no public name. This is called once an iteration, before due timers join.
             ready: Any = vars(self._loop)["_ready"]
