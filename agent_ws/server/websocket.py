@@ -242,6 +242,8 @@ class Client:
             self._answer(control_error(error, about))
 
     def _answer(self, frame: ControlFrame) -> None:
+        if self._closing is not None:
+            return  # it asks on and does not read: what it asks for is done, but no answer waits for it any more
         self._outbox.append(frame)
         if len(self._outbox) > self._gateway.settings.limits.control_frames:
             self._close(FrameError("expected a client that reads its answers", code="slow_client"))
