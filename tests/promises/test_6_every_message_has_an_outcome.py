@@ -40,10 +40,11 @@ async def test_policies(policy: WhenBusy, outcome: str, first_ends: str, message
     script = Scripted(["one", gate], ["two"])
     settings = Settings(when_busy=policy if told == "by the settings" else "queue")
     async with serving(script, settings) as app, connect(app) as client:
-        await hello(client, **({"when_busy": policy} if told == "by the connection" else {}))
+        options: dict[str, Any] = {"when_busy": policy}
+        await hello(client, None, **(options if told == "by the connection" else {}))
         first = await say(client, "a")
         await gate.reached.wait()
-        await say(client, "b", **({"when_busy": policy} if told == "by the message" else {}))
+        await say(client, "b", **(options if told == "by the message" else {}))
         gate.set()
         await drained(client)
         assert outcomes(client) == {"a": "started", "b": outcome}
