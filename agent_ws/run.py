@@ -175,9 +175,10 @@ class Run:
         while not self._ended.is_set():
             due, error = self._next_limit()
             try:
-                # A limit can come nearer while we wait (a reply ends the user's time and begins the agent's), so no
-                # nap is longer than the shortest of those.
-                nap = min(due - self._tick(), self._times.silence, self._times.first_event)
+                # A limit can come nearer while we wait (a tool begins; a reply ends the user's time and begins the
+                # agent's), so no nap is longer than the shortest of those.
+                times = self._times
+                nap = min(due - self._tick(), times.silence, times.first_event, times.tool)
                 async with asyncio.timeout(max(0.0, nap)):
                     await self._ended.wait()
             except TimeoutError:

@@ -131,6 +131,7 @@ class Writer:
         _check_json(event)
         self.brackets.take(event)
         self.touched = self._tick()
+        self.events += 1  # else a run that begins with a question had not begun, and was late when the user replied
         self._append(event)
 
     def skip(self, section: str) -> bool:
