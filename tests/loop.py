@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+BUSY = 10_000
+"""Iterations without a pause after which time moves a nanosecond with each."""
+
 
 class Stuck(Exception):
     """All tasks wait for each other; or for a thread or a socket, which this loop doesn't wait for."""
@@ -46,6 +49,8 @@ class _Jump(selectors.SelectSelector):
     def __init__(self, loop: VirtualLoop, seed: int | None) -> None:
         super().__init__()
         self.now = 0.0
+        self._busy = 0
+        """Iterations since time last moved."""
         self._loop = loop
         self._random = None if seed is None else random.Random(seed)
 
@@ -57,6 +62,12 @@ class _Jump(selectors.SelectSelector):
             # Rounded to the clock's resolution, so that ten sleeps of 0.1 end at 1.0; and never no time at all, or who
             # sleeps for what is left until a moment would be left with a rest of nothing for ever.
             self.now = round(self.now + max(timeout, 1e-9), 9)
+            self._busy = 0
+        else:
+            # Two such sleepers keep each other awake: a program that is busy for that long has taken time.
+            self._busy += 1
+            if self._busy > BUSY:
+                self.now = round(self.now + 1e-9, 9)
         if self._random is not None:
             # The loop's own queue has no public name. This is called once an iteration, before due timers join.
             ready: Any = vars(self._loop)["_ready"]
