@@ -17,6 +17,7 @@ from ..connection import Close, Connection, Do, Effect, Open
 from ..connection import Send as Answer
 from ..cursor import Cursor
 from ..errors import AgentWsError, FrameError, Refused, StoreError
+from ..events import Event
 from ..frames import (
     CODECS,
     JSON,
@@ -269,22 +270,26 @@ class Client:
 
     async def _write(self) -> None:
         """Send what there is to send, until the connection is to be closed."""
+        frames: deque[Event] = deque()
         while True:
+            sent = False
             self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
             await self._flush()
-            frames = self._cursor.pull() if self._cursor is not None and not self._held else []
-            for event in frames:
+            if not frames and self._cursor is not None and not self._held:
+                frames = deque(self._cursor.pull())
+            while frames and not self._held:  # it may be paused while a frame is on its way
                 if self._outbox:
                     await self._flush()  # what answers a frame is not held behind text
-                await self._transmit(self._connection.codec.encode(event))
-            if self._leaving and not frames:
+                await self._transmit(self._connection.codec.encode(frames.popleft()))
+                sent = True
+            if self._leaving and not sent:
                 self._close(FrameError("The server is shutting down: come back.", code="shutting_down"))
             if self._closing is not None:
                 await self._flush()
                 code, reason = self._closing
                 await self._emit({"type": "websocket.close", "code": code, "reason": reason})
                 return
-            if not frames:
+            if not sent:
                 await self._wake.wait()
 
     async def _flush(self) -> None:

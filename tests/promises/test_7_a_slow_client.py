@@ -196,6 +196,22 @@ async def test_a_paused_client_gets_no_events_and_its_answers_all_the_same() -> 
         assert client.text() == EXPECTED
 
 
+async def test_pause_holds_also_what_was_on_its_way_to_a_slow_client() -> None:
+    steps = [step for i in range(100) for step in (f"{i} ", Status("working", str(i)))]
+    async with serving(Scripted([Wait(1), *steps])) as app, connect(app) as client:
+        await hello(client)
+        await client.send({"message": "hi"})
+        client.reading.clear()
+        await asyncio.sleep(5)
+        await client.send({"type": "pause"})
+        client.reading.set()
+        assert len(await drained(client, 5)) < 5
+        await client.send({"type": "continue"})
+        await client.until("done")
+        assert client.text() == "".join(f"{i} " for i in range(100))
+        assert len(of(client, "status")) == 100
+
+
 async def test_an_interrupt_releases() -> None:
     async with serving(talkative, PATIENT) as app, connect(app) as client:
         await say(client, "t")
