@@ -98,7 +98,12 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether a run is going or waits, or its receipt is not written."""
-        return bool(self.queue) or (self.active is not None and self.active.phase is not Phase.SETTLED)
+        return bool(self.queue) or self.working
+
+    @property
+    def working(self) -> bool:
+        """Whether a run is going, or its task: what waits is not counted."""
+        return self.active is not None and self.active.phase is not Phase.SETTLED
 
     @property
     def going(self) -> Run | None:
@@ -167,11 +172,15 @@ class Session:
                 candidate.interrupt(reason, seen)
                 stopped.append(candidate.id)
                 return stopped
-        named = run or (self.active.id if self.active is not None else None)
+        named = run or (self.active.id if self.active is not None else self._last_shown())
         if seen is not None and named is not None and seen < self._ended.get(named, 0):
             self._ended[named] = seen
             self.log.append(Seen(seen, run=named))
         return stopped
+
+    def _last_shown(self) -> str | None:
+        """The last run that showed any text: what a client means that names none, after a session was loaded anew."""
+        return next((run for run, chars in reversed(self._ended.items()) if chars), None)
 
     def stop_part(self, kind: Literal["section", "agent"], name: str, run: str | None = None) -> bool:
         """Stop one section, or one of several agents, of the run that is going. False: it has none such now."""

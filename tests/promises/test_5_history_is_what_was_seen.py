@@ -10,7 +10,7 @@ from helpers import Frame, Http, attempt, core, drained, got, hello, of, say, se
 from agent_ws.agents.scripted import Gate, Scripted, Step, Wait
 from agent_ws.events import Call, Status, Thinking, ToolResult, Tools, ToolStart
 from agent_ws.fold import FATES, Message, Text, ToolOutput, ToolUse, runs
-from agent_ws.settings import Settings, Timeouts
+from agent_ws.settings import Limits, Settings, Timeouts
 from agent_ws.testing.client import Client, connect
 from agent_ws.testing.invariants import check_history
 from agent_ws.turn import Turn
@@ -118,6 +118,22 @@ async def test_seen_of_an_older_run_cuts_that_one() -> None:
         await say(client, "c")
         await drained(client, 5)
         assert [text for _, text in told(script.turns[2])] == ["a", "o", "b", "two", "c"]
+
+
+async def test_without_a_name_it_cuts_the_last_answer_also_after_the_session_was_loaded_anew() -> None:
+    async with serving(Scripted([TEXT]), Settings(limits=Limits(loaded_sessions=1))) as app:
+        async with connect(app) as client:
+            opened = await hello(client)
+            accepted = await say(client, "first")
+            await got(client, "settled")
+        async with connect(app) as other:
+            await say(other, "push it out")
+            await got(other, "settled")
+        async with connect(app) as back:
+            await hello(back, opened)
+            await back.send({"type": "interrupt", "seen": 2})
+            seen = await back.until("seen")
+            assert (seen["run"], seen["chars"]) == (accepted["run"], 2)
 
 
 async def test_seen_over_http_is_the_same() -> None:
