@@ -124,11 +124,11 @@ class Sessions:
         await self._settled(self.settings.timeouts.grace)
 
     async def _settled(self, seconds: float) -> None:
-        """Return when no session is busy, or after `seconds`."""
+        """Return when no session works, or after `seconds`. What waits will not begin any more: nobody waits for it."""
         try:
             async with asyncio.timeout(seconds):
                 for session in tuple(self._loaded.values()):
-                    while session.busy:
+                    while session.working:
                         await session.log.wait(session.log.tail)
         except TimeoutError:
             pass

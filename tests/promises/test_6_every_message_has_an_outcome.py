@@ -378,6 +378,19 @@ async def test_a_drain_interrupts_what_does_not_end() -> None:
         await draining
 
 
+async def test_a_drain_does_not_wait_for_a_message_that_will_not_begin() -> None:
+    async with serving(Scripted(["a", Wait(1)]), Settings(timeouts=Timeouts(drain=10))) as app, connect(app) as client:
+        await say(client, "hi")
+        waits = await say(client, "waits")
+        began = asyncio.get_running_loop().time()
+        draining = asyncio.create_task(app.state.gateway.drain())
+        assert (await got(client, "interrupted", run=waits["run"]))["reason"] == "shutdown"
+        assert asyncio.get_running_loop().time() - began == pytest.approx(1)
+        await drained_to_close(client, 4503)
+        await draining
+        assert types(of(client, "done")) == ["done"]
+
+
 async def drained_to_close(client: Client, code: int) -> Frame:
     with pytest.raises(Closed) as closed:
         await drained(client)

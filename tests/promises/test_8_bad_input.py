@@ -193,7 +193,7 @@ async def test_any_garbage_ends_in_an_answer_or_a_close(
                         pass
                 except Closed as closed:
                     codes.add(closed.code)
-    assert codes == {4400}
+    assert codes <= {4400}
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
