@@ -6,7 +6,7 @@ The one rule: a shutdown tells everybody before it takes anything away.
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,7 +32,7 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            if isinstance(self._agent, AbstractAsyncContextManager):
+            if hasattr(self._agent, "__aenter__"):
                 await stack.enter_async_context(self._agent)
             await stack.enter_async_context(self.sessions)
             self._inside = stack.pop_all()

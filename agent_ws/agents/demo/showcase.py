@@ -160,11 +160,10 @@ async def long(stage: Stage, _topic: str) -> None:
     left = WORDS
     while left > 0 and stage.documents.sections():
         for section in stage.documents.sections():
-            text = f"**{section.source}**\n\n{section.markdown()}\n\n"
-            await stage.say(text)
-            left -= len(text.split())
-            if left <= 0:
-                break
+            for line in f"**{section.source}**\n\n{section.markdown()}\n\n".splitlines(keepends=True):
+                if left > 0:
+                    await stage.say(line)
+                    left -= len(line.split())
 
 
 async def error(stage: Stage, _topic: str) -> None:
