@@ -3,13 +3,16 @@
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_ws.cursor import HELD, READ, Cursor
 from agent_ws.events import Content, Done, Event, Start, Status, Thinking
 from agent_ws.log import Log, Position
 from agent_ws.streams import ChunkMode, boundary
+
+tries = settings(deadline=None, max_examples=60)
+"""A busy machine must not fail them, and all of them together take seconds."""
 
 Piece = tuple[str, str]
 """Which kind of text, or of event, and its text."""
@@ -50,6 +53,7 @@ def written(events: list[Piece], *, read_between: list[bool]) -> Log:
     return log
 
 
+@tries
 @given(pieces, st.lists(st.booleans(), min_size=12, max_size=12), modes)
 def test_whatever_the_splitting_the_text_is_the_same(events: list[Piece], reads: list[bool], mode: ChunkMode) -> None:
     log = Log("e1")
@@ -67,6 +71,7 @@ def test_whatever_the_splitting_the_text_is_the_same(events: list[Piece], reads:
     assert cursor.pull() == []
 
 
+@tries
 @given(pieces, st.lists(st.booleans(), min_size=12, max_size=12), modes, modes)
 def test_a_client_may_come_back_at_every_position_that_it_was_given(
     events: list[Piece], reads: list[bool], mode: ChunkMode, then: ChunkMode
@@ -85,6 +90,7 @@ def test_a_client_may_come_back_at_every_position_that_it_was_given(
         assert flat(pulled[:received]) + flat(back.pull()) == everything
 
 
+@tries
 @given(st.lists(st.text("ab .🙂", min_size=1), min_size=1, max_size=6))
 def test_every_position_in_a_log_gives_exactly_the_rest(texts: list[str]) -> None:
     log = Log("e1", [Content(data, seq=seq, run="r1") for seq, data in enumerate(texts, 1)])

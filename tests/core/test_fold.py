@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -49,6 +49,9 @@ from agent_ws.log import Log
 from agent_ws.settings import Limits
 from agent_ws.testing.invariants import check_history, check_log
 from agent_ws.writer import Writer
+
+tries = settings(deadline=None, max_examples=60)
+"""A busy machine must not fail them, and all of them together take seconds."""
 
 Told = tuple[str, *tuple[Any, ...]]
 
@@ -401,6 +404,7 @@ def do(made: Log, writer: Writer, run: str, op: Op) -> None:
                 raise AssertionError(op)
 
 
+@tries
 @given(stories, st.data())
 def test_the_history_of_every_prefix_is_valid_also_after_a_crash(story: Any, data: st.DataObject) -> None:
     events = written(story)
@@ -415,12 +419,14 @@ def test_the_history_of_every_prefix_is_valid_also_after_a_crash(story: Any, dat
             assert now.ending == (was.ending or now.ending)
 
 
+@tries
 @given(stories)
 def test_history_is_the_same_for_a_merged_log(story: Any) -> None:
     events = written(story)
     assert history(merge(events)) == history(events)
 
 
+@tries
 @given(stories)
 def test_merging_keeps_all_text_and_all_order(story: Any) -> None:
     events = written(story)

@@ -1,10 +1,13 @@
 """Where text may be cut, as a table and as a law."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_ws.streams import ChunkMode, boundary
+
+tries = settings(deadline=None, max_examples=60)
+"""A busy machine must not fail them, and all of them together take seconds."""
 
 CUTS: list[tuple[ChunkMode, str, str]] = [
     ("token", "", ""),
@@ -37,6 +40,7 @@ def test_cut(mode: ChunkMode, text: str, through: str) -> None:
     assert text[: boundary(text, mode)] == through
 
 
+@tries
 @given(st.text(alphabet="ab .!?\n。”é", max_size=40), st.sampled_from(["token", "word", "sentence"]))
 def test_a_cut_lies_in_the_text_and_what_is_left_has_none(text: str, mode: ChunkMode) -> None:
     cut = boundary(text, mode)
