@@ -526,6 +526,7 @@ async def test_approvals_and_questions_by_keyboard_alone(make_site: MakeSite) ->
 
 async def test_markup_in_any_text_stays_text(make_site: MakeSite) -> None:
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script></p><a href='javascript:alert(3)'>x</a>"
+    evil_id = evil[:64]  # an id has no room for more
 
     async def child(turn: Turn) -> None:
         turn.content(evil)
@@ -533,13 +534,13 @@ async def test_markup_in_any_text_stays_text(make_site: MakeSite) -> None:
     async def agent(turn: Turn) -> None:
         turn.thinking(evil)
         turn.content(f"{turn.message}\n\n```{evil}\n{evil}\n```")
-        turn.outline(**{evil: evil})
-        turn.tools(**{evil: evil})
+        turn.outline(**{evil_id: evil})
+        turn.tools(**{evil_id: evil})
         async with turn.tool(evil, {evil: evil}) as call:
             call.output = evil
-        async with turn.section(evil, evil) as section:
+        async with turn.section(evil_id, evil) as section:
             section.content(evil)
-        await turn.together(**{evil: child})
+        await turn.together(**{evil_id: child})
         turn.write(Status("working", evil))
         await turn.ask("approval", evil, data=evil)
         raise AgentError(evil)
