@@ -162,11 +162,22 @@ def make_server(agent: Agent, settings: Settings, *, host: str, port: int) -> Se
     return Server(config, app)
 
 
+class _NoStack(logging.Filter):
+    """A store that can't be opened is no bug: its error says what to do. Starlette sends the whole stack with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        _, name, message = record.getMessage().rpartition("agent_ws.errors.StoreError: ")
+        if name:
+            record.msg, record.args = message.strip(), ()
+        return True
+
+
 def set_up_logging() -> None:
     """Write the log to stderr, and keep out of it what others would say about our clients."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn.error", "websockets", "httpx2", "anthropic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # below it they log addresses, which may hold messages
+    logging.getLogger("uvicorn.error").addFilter(_NoStack())
 
 
 def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
