@@ -1,0 +1,65 @@
+"""Agents for the server processes of these tests: `agent-ws serve acting:NAME`, started in this folder."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator
+
+from agent_ws import Turn
+
+
+async def echo(turn: Turn) -> AsyncGenerator[str]:
+    yield "You said "
+    yield turn.message
+
+
+async def half(turn: Turn) -> AsyncGenerator[str]:
+    """Half an answer, and no more; a whole one for `again`."""
+    yield "Half of the "
+    yield "answer"
+    if turn.message != "again":
+        await asyncio.Event().wait()
+
+
+async def endless(_: Turn) -> AsyncGenerator[str]:
+    n = 0
+    while True:
+        n += 1
+        yield f"{n} "
+        await asyncio.sleep(0.005)
+
+
+async def asks(turn: Turn) -> str:
+    """An answer that ends when the test says so, by a reply."""
+    turn.content("Before. ")
+    return f"After {await turn.ask('question', 'Well?')}."
+
+
+async def stubborn(turn: Turn) -> None:
+    """Takes no notice of any cancellation."""
+    turn.content("Here. ")
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            turn.content("Still here. ")
+
+
+async def threaded(turn: Turn) -> None:
+    """Sits in a thread, which nobody can stop."""
+    turn.content("Here. ")
+    await asyncio.to_thread(time.sleep, 3600)
+
+
+async def blocking(turn: Turn) -> None:
+    """Stops the whole event loop."""
+    await turn.ask("question", "Shall I?")
+    print("blocking", file=sys.stderr, flush=True)  # noqa: T201 - what the test waits for
+    time.sleep(3600)  # noqa: ASYNC251 - that is the fault it plays
+
+
+async def flood(_: Turn) -> AsyncGenerator[str]:
+    """More than any socket holds."""
+    while True:
+        yield "x" * 16_000
+        await asyncio.sleep(0)
