@@ -151,6 +151,8 @@ class Session:
             self._messages.pop(accepted.id, None)
             for run in (self.active, *self.queue):
                 if run is not None and run.id == accepted.run:
+                    # Steering that was refused must not move to a run of its own.
+                    run.steering = [message for message in run.steering if message.id != accepted.id]
                     run.fail(error)
             raise
 

@@ -248,6 +248,20 @@ async def test_a_store_that_fails_is_a_refusal_and_the_message_may_be_sent_again
         assert [message.text for message in script.turns[1].messages] == ["hi", "a", "hi"]
 
 
+async def test_steering_that_the_store_did_not_take_is_not_run_either(slow: type[Slow]) -> None:
+    slow.gate.set()
+    script = Scripted(["a", Gate()], ["b"])
+    async with serving(script) as app, connect(app) as client:
+        await say(client, "hi")
+        await drained(client, 1)
+        slow.broken = True
+        refused = await say(client, "but", when_busy="steer")
+        assert (refused["type"], refused["code"]) == ("rejected", "store_failed")
+        slow.broken = False
+        await drained(client, 30)
+        assert [turn.message for turn in script.turns] == ["hi"]
+
+
 # The agent asks
 
 
