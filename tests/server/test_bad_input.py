@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import MakeSite, Site
+from live import MakeSite, Site
 from wire import STREAM, Net, RawWebSocket, Response
 
 from agent_ws import Limits, Timeouts, Turn

@@ -1,7 +1,7 @@
 """Who may talk to the server, by Host, Origin and Sec-Fetch-Site, on every way in."""
 
 import pytest
-from conftest import MakeSite, Site
+from live import MakeSite, Site
 from wire import STREAM, EventSource
 
 from agent_ws.agents.scripted import Scripted

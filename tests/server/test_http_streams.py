@@ -7,12 +7,25 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import MakeSite, Site
+from live import MakeSite, Site
 from websockets.asyncio.client import connect
 from wire import NDJSON, STREAM, EventSource, Net, RawWebSocket, Response, SseParser, eventually
 
-from agent_ws import Limits, SectionEnd, SectionStart, Thinking, Timeouts, ToolResult, ToolStart, Turn
+from agent_ws import (
+    Content,
+    Limits,
+    SectionEnd,
+    SectionStart,
+    StoreError,
+    Thinking,
+    Timeouts,
+    ToolResult,
+    ToolStart,
+    Turn,
+)
 from agent_ws.agents.scripted import Gate, Scripted
+from agent_ws.stores import feed
+from agent_ws.stores.memory import MemoryStore
 
 Frame = dict[str, Any]
 SAY = {"message": "Hello agent"}
@@ -85,7 +98,7 @@ EVERYTHING = (
     ToolStart("t1", "search", {"query": "data: x\n\nevent: y"}),
     ToolResult("t1", output="line one\r\nline two\n\n"),
     SectionStart("s1", "Idea"),
-    "In words: ",
+    Content("In words: ", "s1"),
     SectionEnd("s1"),
     'a "quoted"\nline,\r\n\u2028\u2029, ',
     "ünï😀\0.",
@@ -871,6 +884,70 @@ async def test_while_the_server_drains_no_run_begins_and_those_that_go_on_are_re
     assert text_of([frame async for frame in response.lines()]) == "One, two."
     await draining
     assert len(agent.turns) == 1
+
+
+async def test_a_long_log_is_read_to_its_end(make_site: MakeSite) -> None:
+    count = 10_000  # more than is taken from a log at once
+
+    async def agent(turn: Turn) -> None:
+        for i in range(count):
+            turn.status("working", str(i))
+
+    site = await make_site(agent)
+    _, frames = await said(site, SAY | {"id": "c1"})
+    assert [frame["detail"] for frame in frames if frame["type"] == "status"] == [str(i) for i in range(count)]
+    cursor = {"epoch": frames[0]["epoch"], "after": frames[4]["seq"]}
+    for body in (SAY | {"id": "c1"}, SAY | {"id": "c1"} | cursor, {}, cursor):
+        _, again = await said(site, proof(frames[0]) | body)
+        seqs = [frame["seq"] for frame in again if frame["type"] == "status"]
+        assert seqs == list(range(4 if "after" in body else 3, count + 3))
+        assert "done" in [frame["type"] for frame in again]
+
+
+async def test_a_message_may_come_with_a_cursor(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["first"], ["second"]))
+    _, frames = await said(site, SAY)
+    known = {"epoch": frames[0]["epoch"], "after": 1}
+    _, more = await said(site, proof(frames[0]) | SAY | known)
+    assert (more[0]["resumed"], more[0]["after"]) == (True, 1)
+    assert text_of(more) == "second"
+    _, more = await said(site, proof(frames[0]) | SAY | {"epoch": "other", "after": 1})
+    assert [frame["type"] for frame in more[:3]] == ["session", "reset", "accepted"]
+    assert text_of(more) == "second"
+
+
+async def test_a_store_that_cannot_be_read_is_said_and_a_store_that_hangs_too(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.01))
+
+    async def fail(*_: Any) -> None:
+        raise StoreError("the disk is gone")
+
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    for load in (fail, hang):
+        monkeypatch.setattr(MemoryStore, "load", load)
+        response = await site.post(STREAM, {"session": "x"})
+        assert await refused(response) == (503, "store_failed")
+        (record,) = caplog.records
+        assert record.levelname == "ERROR"
+        caplog.clear()
+
+
+async def test_a_store_that_takes_nothing_is_said(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = await make_site(Scripted([Gate()]))
+
+    async def fail(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(MemoryStore, "save", fail)
+    monkeypatch.setattr(feed, "RETRY_S", 0.001)
+    for _ in range(2):  # found out at the first, known at the second
+        assert await refused(await site.post(STREAM, SAY)) == (503, "store_failed")
+    assert (await site.get("/readyz")).status == 503
+    monkeypatch.undo()
 
 
 async def test_two_streams_of_one_run_at_once_are_the_same(make_site: MakeSite) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import MakeSite, Site
+from live import MakeSite, Site
 from wire import NDJSON, STREAM, RawWebSocket, eventually
 
 from agent_ws import AgentError, Limits, Timeouts, ToolStart, Turn

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 import websockets.version
-from conftest import MakeSite, Site, gateway_of
+from live import MakeSite, Site, gateway_of
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
