@@ -170,19 +170,22 @@ async def test_a_blocking_thread_is_fenced_and_not_waited_for() -> None:
 
         await asyncio.to_thread(block)
 
-    async with serving(agent) as app, connect(app) as client:
-        await client.send({"message": "hi"})
-        assert await asyncio.to_thread(entered.wait, 10)
-        await client.send({"type": "interrupt"})
-        await client.until("interrupted")
-        assert not finished.is_set()
-        assert (await client.until("settled"))["task"] == "cancelled"
-        go_on.set()
-        assert await asyncio.to_thread(finished.wait, 10)
-        await client.send({"type": "ping"})
-        await client.until("pong")
-        assert client.text() == "early "
-        assert set(wrote) == {f"{way}: Fenced" for way in ("content", "thinking", "status", "tools", "outline")}
+    try:
+        async with serving(agent) as app, connect(app) as client:
+            await client.send({"message": "hi"})
+            assert await asyncio.to_thread(entered.wait, 10)
+            await client.send({"type": "interrupt"})
+            await client.until("interrupted")
+            assert not finished.is_set()
+            assert (await client.until("settled"))["task"] == "cancelled"
+            go_on.set()
+            assert await asyncio.to_thread(finished.wait, 10)
+            await client.send({"type": "ping"})
+            await client.until("pong")
+            assert client.text() == "early "
+            assert set(wrote) == {f"{way}: Fenced" for way in ("content", "thinking", "status", "tools", "outline")}
+    finally:
+        go_on.set()  # a thread that waits on would keep a failed test's process alive
 
 
 # A flood
