@@ -312,8 +312,8 @@ class Session:
     def _remember(self, event: Event) -> None:
         """Learn from an event what a later message could ask for: its id, its run."""
         self._known_runs.add(event.run)
-        if isinstance(event, User):
-            self._messages.setdefault(event.id, Accepted(event.id, event.run, "steered" if event.steer else "started"))
+        if isinstance(event, User):  # the same id again: the message moved to this run
+            self._messages[event.id] = Accepted(event.id, event.run, "steered" if event.steer else "started")
 
     def _arm(self) -> None:
         if not self._viewers and self.going is not None and self._orphan is None:
