@@ -8,6 +8,7 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 from chaos import STATS, STEPS, Tab, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from loop import VirtualLoop
 
 from agent_ws.settings import WhenBusy
 from agent_ws.streams import ChunkMode
+
+pytestmark = pytest.mark.timeout(600)  # to shrink a failure takes minutes; without one it is over in seconds
 
 EXAMPLES = os.environ.get("EXAMPLES")
 
