@@ -1,0 +1,54 @@
+"""What README.md shows works as it is printed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_ws import build_app
+from agent_ws.testing.client import connect, running
+from agent_ws.turn import Agent
+
+pytestmark = pytest.mark.virtual
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SMALLEST, RICHER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def agent_of(block: str) -> Agent:
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - our own page
+    return names["agent"]
+
+
+async def test_the_smallest_agent_says_what_it_says() -> None:
+    app = build_app(agent_of(SMALLEST))
+    async with running(app), connect(app) as client:
+        await client.send({"message": "Hello agent"})
+        await client.until("done")
+        assert client.text() == "You said: Hello agent "
+        assert len([line for line in SMALLEST.splitlines() if line]) == 5
+
+
+async def test_the_richer_agent_asks_and_acts() -> None:
+    app = build_app(agent_of(RICHER))
+    async with running(app), connect(app) as client:
+        await client.send({"message": "report.txt"})
+        asked = await client.until("request")
+        await client.send({"type": "message", "data": "Quickly", "when_busy": "steer"})
+        await client.send({"type": "reply", "request": asked["request"], "data": {"approved": True}})
+        await client.until("done")
+        assert client.text() == "Deleted 3 files.And yes, I heard: Quickly"
+        types = [event["type"] for event in client.events]
+        assert {"thinking", "tool_start", "tool_result", "resolved", "section_start", "section_end"} <= set(types)
+        await client.send({"message": "again"})
+        asked = await client.until("request")
+        await client.send({"type": "reply", "request": asked["request"], "data": {"approved": False}})
+        assert (await client.until("content"))["data"] == "Nothing was deleted."
+
+
+async def test_the_commands_that_it_names_are_there() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
