@@ -50,7 +50,8 @@ async def play(turn: Turn) -> None:
 def _write(turn: Turn, n: int, step: str) -> None:
     match step:
         case "t":
-            turn.content(f"Word {n}. ")
+            turn.content(f"Word {n}. And ")
+            turn.content("anoth")
         case "b":
             for i in range(6):
                 turn.content(f"{i}")
@@ -63,7 +64,7 @@ def _write(turn: Turn, n: int, step: str) -> None:
             turn.write(ToolStart(f"p{n}", "both"))
             turn.write(ToolResult(f"o{n}", output="half"))
         case "v":
-            turn.content(f"Heard {len(turn.steered())}. ")
+            turn.content(f"er. Heard {len(turn.steered())}. ")
         case "r":
             turn.take_back(4)
         case "j":
@@ -211,11 +212,11 @@ class Drive:
 class Tab:
     """One client of the session; its copy outlives its connections."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", chunk: ChunkMode) -> None:
         self._world = world
         self.copy = Copy()
         self.client: Client | None = None
-        self.chunk: ChunkMode = "token"
+        self.chunk: ChunkMode = chunk
         self.opened = False
         """The `session` frame has come."""
         self.paused = False
@@ -269,6 +270,7 @@ class Tab:
 
     def _take(self, frame: dict[str, Any]) -> None:
         STATS["frames"] += 1
+        STATS["frames with a part"] += "part" in frame
         world = self._world
         if "seq" in frame and self.holding:
             raise Broken(f"expected no event while it is paused, got {frame}")
@@ -353,7 +355,8 @@ class World:
         self.disk = Disk(seconds)
         self.session = ""
         self.token = ""
-        self.tabs = [Tab(self) for _ in range(tabs)]
+        chunks: tuple[ChunkMode, ...] = ("token", "word", "sentence")
+        self.tabs = [Tab(self, chunk) for _, chunk in zip(range(tabs), chunks * tabs, strict=False)]
         self.broken: list[Exception] = []
         """What went wrong in a task of its own; raised at the next step."""
         self.rejected: dict[str, set[str]] = defaultdict(set)
@@ -387,9 +390,10 @@ class World:
         print(f"{asyncio.get_running_loop().time():12.6f} {who}{what}")  # noqa: T201 - see above
 
     async def connect(
-        self, tab: Tab, chunk: ChunkMode = "token", when_busy: WhenBusy | None = None, *, binary: bool = False
+        self, tab: Tab, chunk: ChunkMode | None = None, when_busy: WhenBusy | None = None, *, binary: bool = False
     ) -> None:
         """Come, or come back with the cursor."""
+        chunk = chunk or tab.chunk
         self._note(f"connects {chunk} {when_busy} {tab.copy.cursor}", tab)
         tab.leave()
         self.quiet = False
