@@ -13,7 +13,7 @@ from live import MakeSite, Site
 from wire import STREAM, Net, RawWebSocket, Response
 
 from agent_ws import Limits, Timeouts, Turn
-from agent_ws.agents.scripted import Scripted
+from agent_ws.agents.scripted import Gate, Scripted
 
 CANARY = "kestrel-7f3a"
 MESSAGE = '{"message": "Hello agent"}'
@@ -409,6 +409,7 @@ BROKEN = {
     "too big": (bytes([0x81, 0xFF]) + struct.pack("!Q", 65_537) + bytes(4), 1009),
     "huge": (bytes([0x81, 0xFF]) + struct.pack("!Q", 2**62) + bytes(4), 1009),
     "too big in fragments": (b"".join(fragments(70_000, 1000)), 1009),
+    "too many fragments": (b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 2000, 1009),
     "not UTF-8": (b"\x81\x8e" + bytes(4) + CANARY.encode() + b"\xff\xfe", 1007),
     "not masked": (b"\x81\x0c" + CANARY.encode(), 1002),
     "an unknown opcode": (b"\x83\x8c" + bytes(4) + CANARY.encode(), 1002),
@@ -599,6 +600,18 @@ async def test_a_bad_body_is_answered_and_logged_once(make_site: MakeSite, watch
     await serves(site)
 
 
+@pytest.mark.parametrize(
+    "query", [f"?message=x&when_busy={CANARY}", f"?message=x&id={CANARY * 10}", "?session=&message=x"]
+)
+async def test_bad_parameters_are_answered_and_logged_once(make_site: MakeSite, watch: Watch, query: str) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    response = await site.get(STREAM + query)
+    body = await response.body()
+    assert (response.status, json.loads(body)["error"]["code"]) == (400, "bad_frame")
+    assert CANARY.encode() not in body
+    watch.once()
+
+
 @pytest.mark.parametrize("data", ["18446744073709551616", "[" * 100 + "]" * 100, '{"a": [-9007199254740992]}'])
 async def test_a_bad_reply_is_answered_and_logged_once(make_site: MakeSite, watch: Watch, data: str) -> None:
     site = await make_site(Scripted(["Hi"]))
@@ -629,3 +642,59 @@ async def test_what_is_no_http_is_answered_and_cut(make_site: MakeSite, caplog: 
         assert CANARY.encode() not in await response.body()
     assert CANARY not in caplog.text
     await serves(site)
+
+
+async def test_a_head_that_does_not_end_is_not_waited_for(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.02))
+    for begun in (b"GET / HT", b"GET / HTTP/1.1\r\nx: " + CANARY.encode()):
+        reader, writer = await site.dial()
+        writer.write(begun)
+        response = Response(reader, writer)
+        await response.head()
+        assert response.status == 408
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        watch.once()
+    reader, _ = await site.dial()
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""  # who says nothing is told nothing
+    assert watch.records() == []
+    first = site.head("GET", "/healthz", ())
+    reader, writer = await site.dial()
+    for rest in (first, b"GET / HT"):
+        writer.write(rest)
+        response = Response(reader, writer)
+        await response.head()
+        await response.body()
+    assert response.status == 408
+    await serves(site)
+
+
+async def test_a_head_that_is_too_long_is_refused(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    for line in (f"x: {CANARY * 20_000}\r\n", f"x: {CANARY}\r\n" * 10_000):
+        reader, writer = await site.dial()
+        writer.write(b"GET / HTTP/1.1\r\n" + line.encode())
+        response = Response(reader, writer)
+        await response.head()
+        assert response.status == 431
+        watch.once()
+    fits = await site.get("/healthz", {"x": "y" * 100_000})
+    assert fits.status == 200
+    await serves(site)
+
+
+async def test_a_stream_outlives_the_time_for_its_head(make_site: MakeSite) -> None:
+    gate = Gate()
+    site = await make_site(Scripted(["One, ", gate, "two."]), timeouts=Timeouts(hello=0.01, heartbeat=0.02))
+    response = await site.post(STREAM, {"message": "x"})
+    socket = await site.websocket()
+    socket.send('{"type": "hello"}')
+    await answer(socket)
+    beats = 0
+    while beats < 3:
+        beats += (await response.chunk()).count(b": \n\n")
+    gate.set()
+    assert b"two." in await response.body()
+    socket.send('{"type": "ping"}')
+    assert (await answer(socket))["type"] == "pong"

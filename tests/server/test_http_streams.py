@@ -649,6 +649,17 @@ async def test_a_disconnect_begins_the_time_until_the_run_is_an_orphan(make_site
     assert next(f for f in frames if f["type"] in ENDINGS)["reason"] == "orphaned"
 
 
+async def test_who_reads_a_stream_looks_at_the_run(make_site: MakeSite) -> None:
+    gate = Gate()
+    site = await make_site(Scripted([gate, "Hi"]), timeouts=Timeouts(orphan=0.01, heartbeat=0.02))
+    response, _, _ = await begun(site, SAY)
+    beats = 0
+    while beats < 3:  # the time in which it would have been an orphan
+        beats += (await response.chunk()).count(b"pong")
+    gate.set()
+    assert b'"done"' in await response.body()
+
+
 async def test_a_disconnect_in_mid_request_is_nothing(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
     agent = Scripted(["Hi"])
     site = await make_site(agent)
@@ -696,7 +707,8 @@ async def test_events_of_another_run_do_not_put_the_heartbeat_off(make_site: Mak
     async def agent(turn: Turn) -> None:
         while not stop.is_set():
             turn.status("working")
-            await asyncio.sleep(0)
+            for _ in range(10):  # so that the stream waits for each
+                await asyncio.sleep(0)
 
     site = await make_site(agent, timeouts=Timeouts(heartbeat=0.02))
     _, session, _ = await begun(site, SAY)

@@ -81,7 +81,7 @@ class _NoSocket:
 
 
 def config_of(stall: float = 5.0) -> uvicorn.Config:
-    server = make_server(Scripted([]), Settings(timeouts=Timeouts(stall=stall)), host="127.0.0.1", port=0)
+    server = make_server(Scripted([]), Settings(timeouts=Timeouts(stall=stall, hello=1e6)), host="127.0.0.1", port=0)
     server.config.load()
     return server.config
 
