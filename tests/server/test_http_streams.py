@@ -710,7 +710,7 @@ async def test_events_of_another_run_do_not_put_the_heartbeat_off(make_site: Mak
             for _ in range(10):  # so that the stream waits for each
                 await asyncio.sleep(0)
 
-    site = await make_site(agent, timeouts=Timeouts(heartbeat=0.02))
+    site = await make_site(agent, timeouts=Timeouts(heartbeat=0.2))  # far longer than a tick
     _, session, _ = await begun(site, SAY)
     queued, _, _ = await begun(site, proof(session) | SAY)
     chunk = await queued.chunk()
