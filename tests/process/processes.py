@@ -155,6 +155,11 @@ class Tab:
         if self._socket is not None:
             await self._socket.close()
 
+    @property
+    def accepted(self) -> set[str]:
+        """The messages that were acknowledged on this connection."""
+        return {frame["id"] for frame in self._frames if frame["type"] == "accepted"}
+
     def text(self, run: str) -> str:
         return "".join(e.data for e in self.copy.events if isinstance(e, Content) and e.run == run)
 

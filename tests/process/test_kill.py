@@ -3,7 +3,7 @@
 from ahead import LOST
 from processes import Open, Serve, Tab
 
-from agent_ws.events import Content, Error, Settled
+from agent_ws.events import Content, Error, Settled, User
 from agent_ws.fold import merge
 
 
@@ -64,6 +64,11 @@ async def test_a_client_ahead_of_the_store_is_told_to_begin_anew(serve: Serve, o
     await tab.send({"type": "reply", "request": request["request"], "data": True})
     while LOST not in tab.text(run):
         await tab.receive()
+    await tab.send({"type": "message", "data": "Are you there?", "id": "late"})
+    for _ in range(3):  # round trips: what is answered at once has come by then
+        await tab.send({"type": "ping"})
+        await tab.until("pong")
+    assert "late" not in tab.accepted, "nothing is acknowledged that a crash would take back"
     await server.kill()
 
     await tab.connect(await serve("half"))
@@ -73,6 +78,7 @@ async def test_a_client_ahead_of_the_store_is_told_to_begin_anew(serve: Serve, o
     assert tab.copy.events == []
     await ended_as_lost(tab, run)
     assert tab.text(run) == "This does. ", "what the store never had is gone, the rest is not"
+    assert "late" not in {event.id for event in tab.copy.events if isinstance(event, User)}
     await goes_on(tab)
     await same_as_new(tab)
 

@@ -25,7 +25,11 @@ EXAMPLES = os.environ.get("EXAMPLES")
 tabs = st.integers(0, 2)
 quick = st.booleans()
 """Whether the next step comes at once, so that the two cross."""
-scripts = st.text(STEPS, min_size=1, max_size=5) | st.text("gtw", min_size=2, max_size=6)
+scripts = (
+    st.text(STEPS, min_size=1, max_size=5)
+    | st.text("gtw", min_size=2, max_size=6)
+    | st.sampled_from(("tW", "tkW", "sW", "Vt", "aW", "CW", "tqt"))  # answers that go on while the schedule does
+)
 policies: st.SearchStrategy[WhenBusy | None] = st.sampled_from((None, "interrupt", "queue", "steer", "reject"))
 chunks: st.SearchStrategy[ChunkMode] = st.sampled_from(("token", "word", "sentence"))
 which = st.integers(0, 5)
@@ -161,7 +165,7 @@ TestSchedule = Schedule.TestCase
 TestSchedule.settings = settings(
     derandomize=EXAMPLES is None,
     database=None,
-    max_examples=int(EXAMPLES or "600"),
+    max_examples=int(EXAMPLES or "400"),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),  # the budget is the examples
