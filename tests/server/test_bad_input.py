@@ -281,7 +281,7 @@ async def test_a_second_hello_closes(make_site: MakeSite, watch: Watch) -> None:
 
 
 async def test_no_first_frame_closes(make_site: MakeSite, watch: Watch) -> None:
-    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.01))
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.1))
     socket = await site.websocket()
     assert await closed(socket) == (["hello_timeout"], 4408)
     watch.once()
@@ -645,7 +645,7 @@ async def test_what_is_no_http_is_answered_and_cut(make_site: MakeSite, caplog: 
 
 
 async def test_a_head_that_does_not_end_is_not_waited_for(make_site: MakeSite, watch: Watch) -> None:
-    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.02))
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.1))
     for begun in (b"GET / HT", b"GET / HTTP/1.1\r\nx: " + CANARY.encode()):
         reader, writer = await site.dial()
         writer.write(begun)
@@ -686,7 +686,7 @@ async def test_a_head_that_is_too_long_is_refused(make_site: MakeSite, watch: Wa
 
 async def test_a_stream_outlives_the_time_for_its_head(make_site: MakeSite) -> None:
     gate = Gate()
-    site = await make_site(Scripted(["One, ", gate, "two."]), timeouts=Timeouts(hello=0.01, heartbeat=0.02))
+    site = await make_site(Scripted(["One, ", gate, "two."]), timeouts=Timeouts(hello=0.1, heartbeat=0.06))
     response = await site.post(STREAM, {"message": "x"})
     socket = await site.websocket()
     socket.send('{"type": "hello"}')

@@ -675,7 +675,7 @@ async def test_a_disconnect_in_mid_request_is_nothing(make_site: MakeSite, caplo
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(make_site: MakeSite) -> None:
-    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.01))
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.1))
     reader, writer = await site.dial()
     writer.write(site.head("POST", STREAM, (), 1000) + b'{"message":')
     response = Response(reader, writer)
@@ -931,7 +931,7 @@ async def test_a_message_may_come_with_a_cursor(make_site: MakeSite) -> None:
 async def test_a_store_that_cannot_be_read_is_said_and_a_store_that_hangs_too(
     make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.01))
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.1))
 
     async def fail(*_: Any) -> None:
         raise StoreError("the disk is gone")
