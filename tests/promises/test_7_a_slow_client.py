@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Literal
 
 import pytest
 from helpers import Http, core, cursor, drained, got, hello, of, say, serving
@@ -95,20 +96,54 @@ async def test_tools_and_statuses_are_not_merged_away() -> None:
         ]
 
 
-async def test_its_answers_overtake_text() -> None:
-    async with serving(talkative, PATIENT) as app, connect(app) as slow:
-        opened = await hello(slow)
-        await slow.send({"message": "t"})
-        await slow.until("content")
-        slow.reading.clear()
-        await asyncio.sleep(TOKENS)  # one text frame is stuck in the socket, the rest waits in the log
-        await slow.send({"type": "ping", "data": "17"})
-        await slow.send({"type": "interrupt", "run": "nobody"})
-        slow.reading.set()
-        frames = await drained(slow, 1)
-        kinds = [frame["type"] for frame in frames]
-        assert max(kinds.index("pong"), kinds.index("error")) <= 3
-        assert (await core(app, opened)).log.tail == slow.events[-1]["seq"]
+class Drip(asyncio.Event):
+    """In place of a client's `reading`: its socket takes one frame for each `take`, and all once it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room = asyncio.Semaphore(0)
+
+    async def wait(self) -> Literal[True]:
+        if not self.is_set():
+            await self._room.acquire()
+        return True
+
+    def set(self) -> None:
+        super().set()
+        self._room.release()
+
+    async def take(self, frames: int) -> None:
+        for _ in range(frames):
+            self._room.release()
+            await asyncio.sleep(0.01)
+
+
+STEPS = [step for i in range(100) for step in (f"{i} ", Status("working", str(i)))]
+"""Two hundred frames that can't be merged, taken from the log at once."""
+
+
+async def halfway(client: Client) -> Drip:
+    """Let a client get a few of many frames that are on their way to it."""
+    client.reading = drip = Drip()
+    await drip.take(1)
+    await client.send({"message": "hi"})
+    await asyncio.sleep(5)
+    await drip.take(20)
+    assert 10 < len(await drained(client, 1)) < 30
+    return drip
+
+
+async def test_its_answers_overtake_what_is_on_its_way() -> None:
+    async with serving(Scripted([Wait(1), *STEPS])) as app, connect(app) as client:
+        drip = await halfway(client)
+        await client.send({"type": "ping", "data": "17"})
+        await client.send({"type": "interrupt", "run": "nobody"})
+        await drip.take(4)
+        kinds = [frame["type"] for frame in await drained(client, 1)]
+        assert {"pong", "error"} < set(kinds)
+        drip.set()
+        await client.until("settled")
+        assert client.text() == "".join(f"{i} " for i in range(100))
 
 
 async def test_its_stop_is_heard_while_it_does_not_read() -> None:
@@ -196,18 +231,17 @@ async def test_a_paused_client_gets_no_events_and_its_answers_all_the_same() -> 
         assert client.text() == EXPECTED
 
 
-async def test_pause_holds_also_what_was_on_its_way_to_a_slow_client() -> None:
-    steps = [step for i in range(100) for step in (f"{i} ", Status("working", str(i)))]
-    async with serving(Scripted([Wait(1), *steps])) as app, connect(app) as client:
-        await hello(client)
-        await client.send({"message": "hi"})
-        client.reading.clear()
-        await asyncio.sleep(5)
+async def test_pause_holds_also_what_is_on_its_way() -> None:
+    async with serving(Scripted([Wait(1), *STEPS])) as app, connect(app) as client:
+        drip = await halfway(client)
         await client.send({"type": "pause"})
-        client.reading.set()
-        assert len(await drained(client, 5)) < 5
+        await drip.take(30)
+        assert len(await drained(client, 1)) <= 1, "only what was in the socket"
+        drip.set()
+        await client.send({"type": "ping"})
+        assert [frame["type"] for frame in await drained(client, 1)] == ["pong"]
         await client.send({"type": "continue"})
-        await client.until("done")
+        await client.until("settled")
         assert client.text() == "".join(f"{i} " for i in range(100))
         assert len(of(client, "status")) == 100
 
