@@ -382,6 +382,7 @@ async def slow_tool(turn: Turn) -> None:
 
 
 async def endless_tool_event(turn: Turn) -> None:
+    await asyncio.sleep(1)  # who watches the limits is asleep by now
     turn.write(ToolStart("t1", "search"))
     await asyncio.sleep(3600)
 
@@ -393,7 +394,7 @@ async def endless_tool_event(turn: Turn) -> None:
         (falls_silent, "silence_timeout", 30),
         (never_ends, "run_timeout", 600),
         (slow_tool, "tool_timeout", 20),
-        (endless_tool_event, "tool_timeout", 21),
+        (endless_tool_event, "tool_timeout", 22),
     ],
 )
 async def test_every_wait_has_a_limit_and_a_code(agent: Agent, code: str, after: float) -> None:
