@@ -422,7 +422,7 @@ class World:
         self, tab: Tab, run: str | None = None, seen: int | None = None, *, quick: bool = False
     ) -> None:
         """Stop what is going, or one run; where nothing crosses, see that it stopped that and nothing else."""
-        await self._reach(tab)
+        await self._reach(tab, quick=quick)
         was_quiet, going = self.quiet, self.open_runs()
         tab.holding = tab.paused = False
         frame = {"type": "interrupt"} | ({"run": run} if run else {}) | ({"seen": seen} if seen is not None else {})
@@ -432,6 +432,7 @@ class World:
         await self.settle()
         if not (was_quiet and sent):
             return
+        STATS["late interrupts"] += run is not None and run not in going and bool(going)
         left = self.open_runs()
         if run is None and left:
             raise Broken(f"expected nothing to go on after an interrupt, but {left} do")
@@ -451,7 +452,7 @@ class World:
         await self._send(tab, {"type": "interrupt", "agent": name})
 
     async def pause(self, tab: Tab, run: str | None = None, *, quick: bool = False) -> None:
-        await self._reach(tab)
+        await self._reach(tab, quick=quick)
         was_quiet, going, was_paused = self.quiet, self.going(), tab.paused
         tab.paused = True
         sent = await self._send(tab, {"type": "pause"} | ({"run": run} if run else {}))
@@ -669,9 +670,12 @@ class World:
         self.quiet = False
         return True
 
-    async def _reach(self, tab: Tab) -> None:
+    async def _reach(self, tab: Tab, *, quick: bool = True) -> None:
+        """See that it is connected, and unless it has to be quick that its session is there."""
         if tab.client is None:
             await self.connect(tab)
+            if not quick:
+                await self.settle()
 
     def _raise(self) -> None:
         if self.broken:

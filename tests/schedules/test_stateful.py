@@ -25,11 +25,9 @@ EXAMPLES = os.environ.get("EXAMPLES")
 tabs = st.integers(0, 2)
 quick = st.booleans()
 """Whether the next step comes at once, so that the two cross."""
-scripts = (
-    st.text(STEPS, min_size=1, max_size=5)
-    | st.text("gtw", min_size=2, max_size=6)
-    | st.sampled_from(("tW", "tkW", "sW", "Vt", "aW", "CW", "tqt"))  # answers that go on while the schedule does
-)
+scripts = st.text(STEPS, min_size=1, max_size=5) | st.text("gtw", min_size=2, max_size=6)
+long = st.sampled_from(("tW", "tkW", "sW", "Vt", "aW", "CW", "tqt"))
+"""Answers that go on while the schedule does."""
 policies: st.SearchStrategy[WhenBusy | None] = st.sampled_from((None, "interrupt", "queue", "steer", "reject"))
 chunks: st.SearchStrategy[ChunkMode] = st.sampled_from(("token", "word", "sentence"))
 which = st.integers(0, 5)
@@ -95,6 +93,10 @@ class Schedule(RuleBasedStateMachine):
 
         self.step(drop(), quick=quick)
 
+    @rule(tab=tabs, data=long, quick=quick)
+    def say_much(self, tab: int, data: str, *, quick: bool) -> None:
+        self.step(self.at.say(self.tab(tab), data, "queue"), quick=quick)
+
     @rule(tab=tabs, data=scripts, when_busy=policies, quick=quick)
     def say(self, tab: int, data: str, when_busy: WhenBusy | None, *, quick: bool) -> None:
         self.step(self.at.say(self.tab(tab), data, when_busy), quick=quick)
@@ -112,6 +114,12 @@ class Schedule(RuleBasedStateMachine):
     @rule(tab=tabs, n=which, seen=seens, quick=quick)
     def interrupt_run(self, tab: int, n: int, seen: int | None, *, quick: bool) -> None:
         self.step(self.at.interrupt(self.tab(tab), pick(self.at.runs(), n), seen, quick=quick), quick=quick)
+
+    @precondition(lambda self: self.at.going() and len(self.at.runs()) > len(self.at.open_runs()))
+    @rule(tab=tabs, n=which, seen=seens, quick=quick)
+    def interrupt_too_late(self, tab: int, n: int, seen: int | None, *, quick: bool) -> None:
+        ended = [run for run in self.at.runs() if run not in self.at.open_runs()]
+        self.step(self.at.interrupt(self.tab(tab), pick(ended, n), seen, quick=quick), quick=quick)
 
     @rule(tab=tabs, n=which, section=st.booleans(), quick=quick)
     def interrupt_part(self, tab: int, n: int, *, section: bool, quick: bool) -> None:
@@ -140,21 +148,19 @@ class Schedule(RuleBasedStateMachine):
     def reply(self, tab: int, n: int, *, quick: bool) -> None:
         self.step(self.at.reply(self.tab(tab), pick(self.at.requests(), n), "yes"), quick=quick)
 
-    @rule(landed=st.booleans())
-    def crash(self, *, landed: bool) -> None:
-        self.step(self.at.crash(landed=landed), quick=False)
-
-    @rule()
-    def restart(self) -> None:
-        self.step(self.at.restart(), quick=False)
-
-    @rule(quick=quick)
-    def drain(self, *, quick: bool) -> None:
-        self.step(self.at.drain(), quick=quick)
-
-    @rule()
-    def disk_fails_or_works_again(self) -> None:
-        self.at.disk.failing = not self.at.disk.failing
+    @rule(what=st.sampled_from(("crash", "crash, but the last save landed", "restart", "drain", "disk")))
+    def trouble(self, what: str) -> None:
+        """One rule, so that most steps are no trouble."""
+        world = self.at
+        match what:
+            case "restart":
+                self.step(world.restart(), quick=False)
+            case "drain":
+                self.step(world.drain(), quick=True)
+            case "disk":
+                world.disk.failing = not world.disk.failing
+            case _:
+                self.step(world.crash(landed="landed" in what), quick=False)
 
     @rule(seconds=st.sampled_from((0.05, 0.3, 1.1, 3.0, 12.0, 70.0, 400.0)))
     def pass_time(self, seconds: float) -> None:
