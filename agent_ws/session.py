@@ -162,8 +162,7 @@ class Session:
 
         Raises `FrameError` for a run that this session never had.
         """
-        if run is not None and run not in self._known_runs:
-            raise FrameError("expected a run of this session, got an id that is not one", code="run_not_found")
+        self._check_run(run)
         stopped: list[str] = []
         if run is None:
             # The queue first: else the ending of the active run would begin the next one.
@@ -180,12 +179,20 @@ class Session:
             self.log.append(Seen(seen, run=named))
         return stopped
 
+    def _check_run(self, run: str | None) -> None:
+        if run is not None and run not in self._known_runs:
+            raise FrameError("expected a run of this session, got an id that is not one", code="run_not_found")
+
     def _last_shown(self) -> str | None:
         """The last run that showed any text: what a client means that names none, after a session was loaded anew."""
         return next((run for run, chars in reversed(self._ended.items()) if chars), None)
 
     def stop_part(self, kind: Literal["section", "agent"], name: str, run: str | None = None) -> bool:
-        """Stop one section, or one of several agents, of the run that is going. False: it has none such now."""
+        """Stop one section, or one of several agents, of the run that is going. False: it has none such now.
+
+        Raises `FrameError` for a run that this session never had.
+        """
+        self._check_run(run)
         going = self.going
         return going is not None and run in (None, going.id) and going.stop_part(kind, name)
 

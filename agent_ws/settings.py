@@ -33,7 +33,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     orphan: float = 300.0
     """How long a run goes on that no client watches."""
     hello: float = 5.0
-    """From the upgrade to a connection's first frame: close 4408. For an HTTP request's head and its body, each: 408."""
+    """From the upgrade to the first frame: close 4408. For an HTTP request's head and its body, each: 408."""
     stall: float = 5.0
     """How long a client may take nothing from a full socket: close 4504."""
     heartbeat: float = 15.0

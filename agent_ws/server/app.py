@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from ..settings import Settings
 from ..turn import Agent
 from .gateway import Gateway
-from .guard import Guard
+from .guard import Guard, Owner
 from .http import HttpEndpoints
 from .websocket import WebSocketEndpoint
 
@@ -67,8 +67,14 @@ def build_app(agent: Agent, settings: Settings | None = None) -> Starlette:
         async with gateway:
             yield
 
-    async def page(_: Request) -> Response:
-        return FileResponse(folder / "index.html", headers=PAGE_HEADERS)
+    async def page(request: Request) -> Response:
+        # With the cookie, so that whatever the page does first, twice at once perhaps, has one owner.
+        response = FileResponse(folder / "index.html", headers=PAGE_HEADERS)
+        response.raw_headers += Owner.of(request.scope).headers
+        return response
+
+    async def bug(_: Request, __: Exception) -> Response:
+        return JSONResponse({"error": {"code": "internal_error", "message": "Our fault: the log says more."}}, 500)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -100,6 +106,7 @@ def build_app(agent: Agent, settings: Settings | None = None) -> Starlette:
             Mount("/assets", _Assets(directory=folder)),
         ],
         middleware=middleware,
+        exception_handlers={Exception: bug},
         lifespan=lifespan,
     )
     app.state.gateway = gateway

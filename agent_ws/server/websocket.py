@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import assert_never
 
 from starlette.types import Message, Receive, Scope, Send
@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..connection import Close, Connection, Do, Effect, Open
 from ..connection import Send as Answer
 from ..cursor import Cursor
-from ..errors import AgentWsError, FrameError, Refused, StoreError
+from ..errors import CODES, AgentWsError, FrameError, Refused, StoreError
 from ..events import Event
 from ..frames import (
     CODECS,
@@ -75,7 +75,15 @@ class WebSocketEndpoint:
             }
         )
         client = Client(self._gateway, Connection(codec, self._gateway.settings.limits), owner, receive, send)
-        await client.serve()
+        try:
+            await client.serve()
+        except Exception:
+            # A bug, which reaches the top. The client is told that it may come back, if it can still be told.
+            with suppress(OSError, RuntimeError):
+                await send(
+                    {"type": "websocket.close", "code": CODES["internal_error"].close, "reason": "internal_error"}
+                )
+            raise
 
 
 class Client:

@@ -23,7 +23,8 @@ from wire import DEADLINE_S, NDJSON, STREAM, eventually
 from agent_ws import Settings, Timeouts, Turn
 from agent_ws.agents.scripted import Scripted
 from agent_ws.server.app import build_app
-from agent_ws.server.serve import SLOW_CLIENT, Server, StallingHttp, StallingWebSocket, make_server
+from agent_ws.server.protocols import SLOW_CLIENT, StallingHttp, StallingWebSocket
+from agent_ws.server.serve import Server, make_server
 
 # What is used of uvicorn
 

@@ -1,0 +1,173 @@
+"""What our server does with a socket that uvicorn does not: it cuts off who takes nothing, and bounds its waiting.
+
+The one rule: attributes of uvicorn's that have no documentation are used here and in `serve`, and a test guards each.
+
+A send that blocks can't be taken back by an application; only the transport can be aborted, and it belongs to these.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from asyncio import TimerHandle
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from ..errors import CODES
+from ..settings import Timeouts
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+logger = logging.getLogger("agent_ws")
+
+SLOW_CLIENT = CODES["slow_client"].close or 4504
+
+
+FRAGMENTS = 1024
+"""Fragments of one WebSocket message."""
+HEAD_BYTES = 131_072
+"""A request's line and headers; uvicorn takes any number."""
+
+
+def _times_of(config: uvicorn.Config) -> Timeouts:
+    """The time limits, which travel in the application's state: uvicorn makes its protocols itself."""
+    return config.app.state.gateway.settings.timeouts  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportFunctionMemberAccess, reportUnknownVariableType]
+
+
+def _unread(transport: asyncio.Transport) -> int:
+    """Bytes that the client has not taken, those in the kernel's buffer too: it is emptied in steps so big that a slow
+    reader would seem to stand still between two.
+    """
+    size = transport.get_write_buffer_size()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a socket that is gone
+            waiting = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+            size += int.from_bytes(waiting, sys.byteorder)
+    return size
+
+
+class _Stalling(asyncio.Protocol):
+    """What both protocols below share: a look at a full socket every stall limit. A client that takes anything in
+    between is slow, and may be.
+    """
+
+    config: uvicorn.Config
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _stall: TimerHandle | None = None
+    _left = 0
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._settle()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        self._left = _unread(self.transport)
+        self._stall = self.loop.call_later(_times_of(self.config).stall, self._look)
+
+    def _settle(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _look(self) -> None:
+        if _unread(self.transport) < self._left:
+            self._watch()
+            return
+        logger.warning("a client took nothing for %g s: closed", _times_of(self.config).stall)
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        self.transport.abort()
+
+
+class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
+    """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket. Its messages have a
+    limit of fragments too: empty ones count for nothing in their size.
+    """
+
+    def handle_cont(self, event: Frame) -> None:
+        super().handle_cont(event)
+        if len(self.frames) > FRAGMENTS:
+            self.frames = []
+            self.conn.fail(1009, "too many fragments")
+            self.handle_parser_exception()
+
+    def _cut_off(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            # Behind what it has not read: if it reads on after all, it learns why and comes back.
+            self.conn.send_close(SLOW_CLIENT, "slow_client")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": SLOW_CLIENT, "reason": "slow_client"})
+        self._stall = self.loop.call_later(_times_of(self.config).stall, self.transport.abort)
+
+
+class StallingHttp(_Stalling, HttpToolsProtocol):
+    """An HTTP connection that is cut off when its client takes nothing from a full socket, and that waits neither for
+    ever nor for ever more until a request's head is complete.
+    """
+
+    _head: int | None = 0
+    """Bytes of a head that is not complete; None: none is awaited."""
+    _patience: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head is not None and self._head > HEAD_BYTES:
+            self._refuse_head(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head is None:  # another request on the same connection
+            self._await_head()
+            self._head = 1  # it has begun
+
+    def on_headers_complete(self) -> None:
+        self._stop_awaiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_awaiting()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._head = 0
+        self._patience = self.loop.call_later(_times_of(self.config).hello, self._out_of_patience)
+
+    def _stop_awaiting(self) -> None:
+        self._head = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _out_of_patience(self) -> None:
+        if self._head:
+            self._refuse_head(b"408 Request Timeout")
+        else:
+            self.transport.close()  # a browser opens connections in advance: no fault
+
+    def _refuse_head(self, status: bytes) -> None:
+        logger.warning("refused a request: its head is too long or takes too long")
+        self._stop_awaiting()
+        self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+        self.transport.close()
