@@ -68,3 +68,16 @@ async def test_the_mark_runs_a_test_once_for_each_seed() -> None:
     new = tuple(await order())
     assert new not in seen
     seen.add(new)
+
+
+@pytest.mark.virtual
+async def test_who_sleeps_for_what_is_left_arrives() -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 1e-12
+
+    async def sleeper() -> None:
+        while loop.time() < end:
+            await asyncio.sleep(end - loop.time())
+
+    await asyncio.gather(sleeper(), sleeper())
+    assert loop.time() < 1e-6
