@@ -24,7 +24,7 @@ from .events import (
     ToolStart,
     Usage,
 )
-from .fold import Message
+from .history import Message
 from .server import build_app
 from .settings import Limits, Settings, Timeouts
 from .turn import Agent, Turn

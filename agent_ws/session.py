@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from .errors import FrameError, Refused, StoreError
 from .events import Done, Error, Event, Interrupted, Seen, User
-from .fold import history, runs
+from .fold import runs
+from .history import history
 from .log import Log
 from .run import Phase, Run
 from .settings import Settings, WhenBusy
@@ -143,7 +144,7 @@ class Session:
     async def kept(self, accepted: Accepted) -> None:
         """Return when the store has the message; its run doesn't wait for that.
 
-        Raises `StoreError` where the store can't take it: its run is ended, and the message may be sent again.
+        Raises `StoreError` where the store can't take it: the run that it began is ended, and it may be sent again.
         """
         try:
             await self._services.feed.durable(self.id, self.log.position.seq)
@@ -153,7 +154,8 @@ class Session:
                 if run is not None and run.id == accepted.run:
                     # Steering that was refused must not move to a run of its own.
                     run.steering = [message for message in run.steering if message.id != accepted.id]
-                    run.fail(error)
+                    if accepted.outcome != "steered":
+                        run.fail(error)
             raise
 
     def interrupt(self, run: str | None = None, *, reason: str = "user", seen: int | None = None) -> list[str]:
@@ -220,19 +222,20 @@ class Session:
         if not data.strip():
             raise Refused("expected a message with text, got an empty one", code="empty_message")
         policy = when_busy or services.settings.when_busy
+        waiting = len(self.queue) + (len(going.steering) if going is not None else 0)
+        busy = going is not None or bool(self.queue)
+        if busy and policy in ("queue", "steer") and waiting >= services.settings.limits.queued:
+            raise Refused(
+                f"expected at most {services.settings.limits.queued} waiting messages, got one more", code="queue_full"
+            )
         if going is not None and policy == "steer":
             message = User(message_id, data, at=services.wall(), steer=True, run=going.id)
             self._write(message)
             going.steering.append(message)
             going.steered.set()
             return self._accept(message_id, going.id, "steered")
-        busy = going is not None or bool(self.queue)
         if busy and policy == "reject":
             raise Refused("The agent is still answering.", code="busy")
-        if busy and policy == "queue" and len(self.queue) >= services.settings.limits.queued:
-            raise Refused(
-                f"expected at most {services.settings.limits.queued} waiting messages, got one more", code="queue_full"
-            )
         if going is not None and policy == "interrupt":
             going.interrupt("superseded")
         run = self._enqueue(User(message_id, data, at=services.wall(), run=services.new_id()), first=policy != "queue")

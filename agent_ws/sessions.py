@@ -17,7 +17,7 @@ from .fold import recover
 from .log import Log
 from .session import Services, Session, hash_token
 from .settings import Settings
-from .stores import Feed, Record, open_store
+from .stores import Feed, Record, Store, open_store
 from .tasks import Tasks
 from .turn import Agent
 
@@ -30,18 +30,22 @@ def new_id() -> str:
 
 
 class Sessions:
-    """The registry. An async context manager: sessions live inside it, and the store is complete when it is left."""
+    """The registry. An async context manager: sessions live inside it, and the store is complete when it is left.
+
+    `store` is a driver that is not open yet; without it `settings.store` names one.
+    """
 
     def __init__(
         self,
         agent: Agent,
         settings: Settings,
         *,
+        store: Store | None = None,
         wall: Callable[[], float] = time.time,
         new_id: Callable[[], str] = new_id,
     ) -> None:
         self.settings = settings
-        self._store = open_store(settings.store)
+        self._store = open_store(settings.store) if store is None else store
         self._feed = Feed(self._store)
         self._tasks = Tasks()
         self._feeding: asyncio.Task[None] | None = None

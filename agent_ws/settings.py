@@ -50,7 +50,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     message_bytes: int = 65_536
     """One message from a client."""
     queued: int = 8
-    """Messages that wait in one session: `queue_full`."""
+    """Messages that wait in one session, queued or not yet taken by the agent that they steer: `queue_full`."""
     bad_frames: int = 10
     """Frames that were not understood, until the connection is closed."""
     control_frames: int = 256

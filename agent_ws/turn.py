@@ -32,7 +32,7 @@ from .events import (
     ToolStart,
     Usage,
 )
-from .fold import Message, continued
+from .history import Message, continued
 from .run import Run
 from .settings import Timeouts
 
@@ -125,7 +125,8 @@ class Turn:
         """Run a tool call inside: `tool_start` now, `tool_result` at the end, whatever the end.
 
         Raises `ToolTimeout` after `timeout` seconds (default: the setting), having written the result; catch it to go
-        on. Any other exception from inside is written as the outcome `error` and raised on.
+        on. Any other exception from inside is written as the outcome `error` and raised on. The time that a user takes
+        to answer counts too: ask before, or give a tool that asks inside a longer limit.
         """
         call = ToolCall(tool or self._new_id())
         limit = self._timeouts.tool if timeout is None else timeout

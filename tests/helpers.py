@@ -13,6 +13,7 @@ from agent_ws.agents.scripted import Gate
 from agent_ws.server import build_app
 from agent_ws.session import Session
 from agent_ws.settings import Settings
+from agent_ws.stores import Store
 from agent_ws.testing.client import Client, running
 from agent_ws.turn import Agent, Turn
 
@@ -20,9 +21,11 @@ Frame = dict[str, Any]
 
 
 @asynccontextmanager
-async def serving(agent: Agent, settings: Settings | None = None) -> AsyncGenerator[Starlette]:
+async def serving(
+    agent: Agent, settings: Settings | None = None, store: Store | None = None
+) -> AsyncGenerator[Starlette]:
     """The real application around `agent`."""
-    app = build_app(agent, settings)
+    app = build_app(agent, settings, store=store)
     async with running(app):
         yield app
 

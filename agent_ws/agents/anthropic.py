@@ -31,7 +31,7 @@ from anthropic.types import Usage as Counted
 
 from ..errors import AgentWsError, RunError
 from ..events import Usage
-from ..fold import Message, Part, Text, ToolOutput, ToolUse
+from ..history import Message, Part, Text, ToolOutput, ToolUse
 from ..turn import BREATH, Turn
 
 logger = logging.getLogger("agent_ws")

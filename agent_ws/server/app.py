@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from ..settings import Settings
+from ..stores import Store
 from ..turn import Agent
 from .gateway import Gateway
 from .guard import Guard, Owner
@@ -51,14 +52,16 @@ class _Assets(StaticFiles):
         return response
 
 
-def build_app(agent: Agent, settings: Settings | None = None) -> Starlette:
+def build_app(agent: Agent, settings: Settings | None = None, *, store: Store | None = None) -> Starlette:
     """The gateway in front of `agent`, for any ASGI server. Its lifespan must be run: it opens the store.
+
+    `store` is a driver of your own (`agent_ws.stores.Store`), not open yet; without it `settings.store` names one.
 
     `app.state.gateway` is the `Gateway`; call `await app.state.gateway.drain()` before the server closes its
     connections, as `agent-ws serve` does, to shut down without cutting answers.
     """
     settings = settings or Settings()
-    gateway = Gateway(agent, settings)
+    gateway = Gateway(agent, settings, store)
     http = HttpEndpoints(gateway)
     folder = page_folder()
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ..sessions import Sessions
 from ..settings import Settings
+from ..stores import Store
 from ..turn import Agent
 
 logger = logging.getLogger("agent_ws")
@@ -20,9 +21,9 @@ logger = logging.getLogger("agent_ws")
 class Gateway:
     """One process's gateway. An async context manager: it serves inside, and so is the agent, where it is one too."""
 
-    def __init__(self, agent: Agent, settings: Settings) -> None:
+    def __init__(self, agent: Agent, settings: Settings, store: Store | None = None) -> None:
         self.settings = settings
-        self.sessions = Sessions(agent, settings)
+        self.sessions = Sessions(agent, settings, store=store)
         self._agent: Any = agent
         self._inside = AsyncExitStack()
         self._clients: dict[int, Callable[[bool], None]] = {}

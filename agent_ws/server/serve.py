@@ -99,7 +99,7 @@ def set_up_logging() -> None:
 
 
 def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
-    """Serve until a signal, then end in order. Returns the exit status."""
+    """Serve until a signal, then end in order. Returns the exit status: 0, or 1 where the end was cut short."""
     set_up_logging()
     server = make_server(agent, settings, host=host, port=port)
     served = threading.Event()
@@ -113,7 +113,7 @@ def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
             logger.warning("the shutdown took too long and was cut short: an agent does not let go")
             os._exit(1)
         time.sleep(settings.timeouts.grace)
-        os._exit(0)
+        os._exit(_status(server))
 
     threading.Thread(target=hurry, name="hurry", daemon=True).start()
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
@@ -121,4 +121,9 @@ def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
             runner.run(server.serve())
         finally:
             served.set()
-    return 0
+    return _status(server)
+
+
+def _status(server: Server) -> int:
+    """0 for an orderly end, 1 where a second signal cut it short."""
+    return 1 if server.force_exit else 0

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from ..brackets import Brackets
 from ..errors import BracketError
 from ..events import ENDINGS, Content, Event, Seen, Settled, Start, Thinking, User
-from ..fold import Message, Text, ToolOutput, ToolUse, history, runs
+from ..fold import runs
+from ..history import Message, Text, ToolOutput, ToolUse, history
 
 
 class Broken(AssertionError):

@@ -29,7 +29,7 @@ from provider import (
 
 from agent_ws.agents.anthropic import MAX_TOKENS, MODEL, Anthropic, converted, default
 from agent_ws.events import Content, Done, Error, Event, Interrupted, Settled, Thinking, ToolStart, Usage
-from agent_ws.fold import Message, Text, ToolOutput, ToolUse, history
+from agent_ws.history import Message, Text, ToolOutput, ToolUse, history
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Limits, Settings, Timeouts

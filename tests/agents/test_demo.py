@@ -31,7 +31,8 @@ from agent_ws.events import (
     ToolStart,
     User,
 )
-from agent_ws.fold import Message, Text, ToolOutput, ToolUse, history, merge, runs
+from agent_ws.fold import merge, runs
+from agent_ws.history import Message, Text, ToolOutput, ToolUse, history
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Settings

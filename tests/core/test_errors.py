@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from agent_ws import errors, fold
+from agent_ws import errors, history
 from agent_ws.errors import CODES, AgentWsError
 from agent_ws.events import Fate
 
@@ -76,4 +76,4 @@ def test_an_unknown_code_is_a_bug_where_it_is_made() -> None:
 
 
 def test_every_fate_has_words_for_a_model() -> None:
-    assert set(fold.FATES) == set(get_args(Fate))
+    assert set(history.FATES) == set(get_args(Fate))

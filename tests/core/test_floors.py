@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "agent_ws"
 
 FLOORS = (
     ("errors", "events", "settings", "tasks"),
-    ("fold", "log", "brackets", "streams"),
+    ("fold", "history", "log", "brackets", "streams"),
     ("writer", "run", "stores"),
     ("turn", "agents", "session", "sessions"),
     ("frames", "cursor", "connection", "dialects", "schema"),

@@ -32,19 +32,8 @@ from agent_ws.events import (
     ToolStart,
     User,
 )
-from agent_ws.fold import (
-    FATES,
-    MERGED,
-    Message,
-    Text,
-    ToolOutput,
-    ToolUse,
-    continued,
-    history,
-    merge,
-    recover,
-    runs,
-)
+from agent_ws.fold import MERGED, merge, recover, runs
+from agent_ws.history import FATES, Message, Text, ToolOutput, ToolUse, continued, history
 from agent_ws.log import Log
 from agent_ws.settings import Limits
 from agent_ws.testing.invariants import check_history, check_log

@@ -87,7 +87,7 @@ async def test_a_second_signal_ends_it_at_once(serve: Serve, open_tab: Open) -> 
     server.terminate()
     await server.says("draining")
     server.terminate()
-    await server.exit(BUSY_MACHINE)
+    assert await server.exit(BUSY_MACHINE) == 1, "it was no orderly end"
     assert await tab.closed() in (1006, 1012, 4503)
 
 

@@ -9,7 +9,8 @@ from helpers import Frame, Http, attempt, core, drained, got, hello, of, say, se
 
 from agent_ws.agents.scripted import Gate, Scripted, Step, Wait
 from agent_ws.events import Call, Status, Thinking, ToolResult, Tools, ToolStart
-from agent_ws.fold import FATES, Message, Text, ToolOutput, ToolUse, runs
+from agent_ws.fold import runs
+from agent_ws.history import FATES, Message, Text, ToolOutput, ToolUse
 from agent_ws.settings import Limits, Settings, Timeouts
 from agent_ws.testing.client import Client, connect
 from agent_ws.testing.invariants import check_history

@@ -85,6 +85,19 @@ async def test_the_queue_is_first_in_first_out_and_has_a_limit() -> None:
         assert (await say(client, "d"))["outcome"] == "started", "a refused message may be sent again"
 
 
+async def test_steering_that_waits_to_be_taken_has_the_same_limit() -> None:
+    gate = Gate()
+    script = Scripted(["x", gate])
+    async with serving(script, Settings(limits=Limits(queued=2))) as app, connect(app) as client:
+        await say(client, "a")
+        for name in "bcd":
+            await say(client, name, when_busy="steer")
+        assert outcomes(client) == {"a": "started", "b": "steered", "c": "steered", "d": "queue_full"}
+        gate.set()
+        await drained(client)
+        assert [turn.message for turn in script.turns] == ["a", "b", "c"]
+
+
 async def test_an_interrupting_message_goes_before_those_that_wait() -> None:
     gate = Gate()
     script = Scripted(["x", gate], ["y"])
@@ -196,8 +209,10 @@ async def test_one_id_in_two_sessions_is_two_messages() -> None:
 class Slow(MemoryStore):
     """A store whose saves wait for `gate`, and fail while `broken`."""
 
-    gate = asyncio.Event()
-    broken = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.broken = False
 
     async def save(self, batches: Sequence[Batch]) -> None:
         await self.gate.wait()
@@ -207,16 +222,12 @@ class Slow(MemoryStore):
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> type[Slow]:
-    class Mine(Slow):
-        gate = asyncio.Event()
-
-    monkeypatch.setattr("agent_ws.sessions.open_store", lambda _: Mine())  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    return Mine
+def slow() -> Slow:
+    return Slow()
 
 
-async def test_accepted_means_that_the_store_has_it(slow: type[Slow]) -> None:
-    async with serving(Scripted(["a"])) as app, connect(app) as client:
+async def test_accepted_means_that_the_store_has_it(slow: Slow) -> None:
+    async with serving(Scripted(["a"]), store=slow) as app, connect(app) as client:
         await client.send({"type": "message", "data": "hi", "id": "c1"})
         await client.until("done")
         await drained(client)
@@ -225,11 +236,11 @@ async def test_accepted_means_that_the_store_has_it(slow: type[Slow]) -> None:
         assert (await client.until("accepted"))["id"] == "c1"
 
 
-async def test_a_store_that_fails_is_a_refusal_and_the_message_may_be_sent_again(slow: type[Slow]) -> None:
+async def test_a_store_that_fails_is_a_refusal_and_the_message_may_be_sent_again(slow: Slow) -> None:
     slow.gate.set()
     gate = Gate()
     script = Scripted(["a", gate], ["b"])
-    async with serving(script) as app, connect(app) as client:
+    async with serving(script, store=slow) as app, connect(app) as client:
         await hello(client)
         await drained(client, 1)
         slow.broken = True
@@ -248,16 +259,19 @@ async def test_a_store_that_fails_is_a_refusal_and_the_message_may_be_sent_again
         assert [message.text for message in script.turns[1].messages] == ["hi", "a", "hi"]
 
 
-async def test_steering_that_the_store_did_not_take_is_not_run_either(slow: type[Slow]) -> None:
+async def test_steering_that_the_store_did_not_take_is_not_run_either(slow: Slow) -> None:
     slow.gate.set()
-    script = Scripted(["a", Gate()], ["b"])
-    async with serving(script) as app, connect(app) as client:
+    gate = Gate()
+    script = Scripted(["a", gate], ["b"])
+    async with serving(script, store=slow) as app, connect(app) as client:
         await say(client, "hi")
         await drained(client, 1)
         slow.broken = True
         refused = await say(client, "but", when_busy="steer")
         assert (refused["type"], refused["code"]) == ("rejected", "store_failed")
+        assert not of(client, "error"), "the run that it would have steered goes on"
         slow.broken = False
+        gate.set()
         await drained(client, 30)
         assert [turn.message for turn in script.turns] == ["hi"]
 

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, cast
-from unittest import mock
 
 from agent_ws import AgentError, Limits, Settings, ToolTimeout, Turn, build_app
 from agent_ws.errors import StoreError
@@ -646,8 +645,7 @@ class World:
     async def _boot(self) -> None:
         self.draining = False
         self._drive = Drive(self.disk)
-        with mock.patch("agent_ws.sessions.open_store", return_value=self._drive):
-            self.app = build_app(agent, SETTINGS)
+        self.app = build_app(agent, SETTINGS, store=self._drive)
         self._gateway: Gateway = self.app.state.gateway
         self._server = AsyncExitStack()
         await self._server.enter_async_context(running(self.app))

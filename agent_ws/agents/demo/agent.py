@@ -6,7 +6,7 @@ The one rule: the first that fits answers, and a search fits everything.
 import asyncio
 import re
 
-from ...fold import Message, Text
+from ...history import Message, Text
 from ...turn import Turn
 from .calculator import NotCalculable, calculate, expression
 from .documents import Documents

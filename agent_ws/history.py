@@ -1,0 +1,159 @@
+"""What a model is told: the conversation as the user saw it, folded from the log.
+
+The one rule: a pure function of the events, so history and screen can't disagree, and always valid for a model: roles
+alternate, no text is empty, every tool call has a result, and the result tells the truth about what ran.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from .events import Content, Event, Fate, SectionStart, ToolResult, ToolStart, User
+from .fold import RunView, runs
+
+
+class Text(Struct, frozen=True, tag="text"):
+    """Never empty."""
+
+    text: str
+
+
+class ToolUse(Struct, frozen=True, tag="tool_use"):
+    """A call the model made; the next message has its `ToolOutput`."""
+
+    id: str
+    name: str
+    input: Any
+
+
+class ToolOutput(Struct, frozen=True, tag="tool_output"):
+    """What a call returned, or in words why it did not."""
+
+    id: str
+    output: str
+    ok: bool
+
+
+Part: TypeAlias = Text | ToolUse | ToolOutput
+
+
+class Message(Struct, frozen=True):
+    """One turn of the conversation, in no provider's own format. `user` messages hold what the user said and what
+    tools returned.
+    """
+
+    role: Literal["user", "assistant"]
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+FATES: dict[Fate, str] = {
+    "finished": "",
+    "finished_after_stop": "[finished after the user stopped the answer; the output was not kept]",
+    "cancelled": "[interrupted while running]",
+    "running": "[interrupted while running; it could not be stopped and may still finish]",
+    "never_started": "[never started]",
+}
+"""What a model reads as the output of a call that was cut short."""
+
+
+def history(events: Iterable[Event]) -> tuple[Message, ...]:
+    """What a model is told of the runs that began: the user's words and, of each answer, what the user saw."""
+    messages: list[Message] = []
+
+    def add(role: Literal["user", "assistant"], *parts: Part) -> None:
+        if messages and messages[-1].role == role:
+            messages[-1] = Message(role, messages[-1].parts + parts)
+        elif parts:
+            messages.append(Message(role, parts))
+
+    for view in runs(events):
+        if not view.started:
+            continue
+        _tell(view, add)
+    return tuple(messages)
+
+
+def continued(past: tuple[Message, ...], said: str) -> tuple[Message, ...]:
+    """A history and the user's next words, still valid where it ends with words of the user's that got no answer."""
+    if past and past[-1].role == "user":
+        return (*past[:-1], Message("user", (*past[-1].parts, Text(said))))
+    return (*past, Message("user", (Text(said),)))
+
+
+def _tell(view: RunView, add: Callable[..., None]) -> None:
+    """Add one run to a history."""
+    first = next((m for m in view.messages if not m.steer), None)
+    if first is not None and first.data:
+        add("user", Text(first.data))
+    left = len(view.text()) if view.seen is None else view.seen
+    results = {event.tool: event for event in view.events if isinstance(event, ToolResult)}
+    pending: list[ToolOutput] = []
+    """Results whose calls were told: they must follow before anything else is said."""
+    open_calls: set[str] = set()
+    texts: dict[tuple[str | None, str | None], str] = {}
+    """Text since the last step, by agent and section: they may have come in turns, and were shown side by side."""
+    titles = {event.section: event.title for event in view.events if isinstance(event, SectionStart)}
+
+    def flush_text() -> None:
+        told = [
+            _titled(text, agent, titles.get(section or "")) for (agent, section), text in texts.items() if text.strip()
+        ]
+        if told:
+            add("assistant", Text("\n\n".join(told)))
+        texts.clear()
+
+    def flush_results() -> None:
+        if pending:
+            add("user", *pending)
+            pending.clear()
+
+    for event, data in view.pieces():
+        match event:
+            case Content() if data and left:
+                flush_results()
+                texts[event.agent, event.section] = texts.get((event.agent, event.section), "") + data[:left]
+                left -= min(left, len(data))
+            case ToolStart(tool=tool, name=name, input=value):
+                # Every call is told, also one behind the seen prefix: its effects are real whether or not the user
+                # saw them.
+                flush_text()
+                if not open_calls:
+                    flush_results()  # the calls before had their results: this one belongs to the model's next step
+                open_calls.add(tool)
+                add("assistant", ToolUse(tool, name, value))
+                pending.append(_output(tool, results.get(tool), view.fates.get(tool)))
+            case ToolResult(tool=tool):
+                open_calls.discard(tool)
+            case User(data=said):
+                flush_text()
+                flush_results()
+                add("user", Text(said))
+            case _:
+                pass
+    flush_text()
+    flush_results()
+    # Steering that the run ended before taking: the user said it all the same.
+    told = {event.id for event in view.events if isinstance(event, User)}
+    for message in view.messages:
+        if message.steer and message.id not in told:
+            add("user", Text(message.data))
+
+
+def _titled(text: str, agent: str | None, title: str | None) -> str:
+    """A piece of an answer under the heading that the user saw it under, if there was one."""
+    heading = ": ".join(filter(None, (agent, title)))
+    return f"## {heading}\n\n{text}" if heading else text
+
+
+def _output(tool: str, result: ToolResult | None, fate: Fate | None) -> ToolOutput:
+    if result is None or result.outcome == "interrupted":
+        return ToolOutput(tool, FATES[fate or "cancelled"] or FATES["cancelled"], ok=False)
+    if result.outcome == "ok":
+        return ToolOutput(tool, result.output or "[no output]", ok=True)
+    return ToolOutput(tool, result.output or f"[{result.outcome}]", ok=False)
