@@ -1,13 +1,13 @@
 """The command line: `agent-ws serve` and `agent-ws schema`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 from .errors import AgentWsError
-from .settings import Limits, Settings, Timeouts
+from .settings import Limits, Settings, Timeouts, WhenBusy
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,6 @@ def _parser() -> argparse.ArgumentParser:
         "serve",
         help="serve an agent",
         description="Serve an agent: a chat page at /, the WebSocket at /ws, SSE and NDJSON at /api/agent/stream.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     serve.add_argument(
         "agent",
@@ -42,59 +41,25 @@ def _parser() -> argparse.ArgumentParser:
         help="`module:attribute` of an async function or generator, `anthropic`, or `demo`; default: `anthropic` when "
         "ANTHROPIC_API_KEY is set, else the offline `demo`",
     )
-    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on")
-    serve.add_argument("--port", type=int, default=8000, help="the port; 0 takes a free one")
-    serve.add_argument("--store", default="sqlite:agent_ws.db", help="where sessions are kept: sqlite:PATH or memory")
-    serve.add_argument(
-        "--when-busy",
-        choices=("interrupt", "queue", "steer", "reject"),
-        default="queue",
-        help="what a message does while an answer is going",
-    )
-    serve.add_argument(
-        "--origin",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="a site whose pages may connect, as https://app.example.org; again for more (default: the own page)",
-    )
-    serve.add_argument(
-        "--host-name",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name by which the server is addressed; again for more (default: localhost and IP addresses)",
-    )
-    serve.add_argument(
-        "--orphan-after",
-        type=float,
-        default=times.orphan,
-        metavar="S",
-        help="seconds that an answer goes on with no client watching",
-    )
-    serve.add_argument(
-        "--run-timeout", type=float, default=times.run, metavar="S", help="seconds that an answer may take"
-    )
-    serve.add_argument(
-        "--silence-timeout",
-        type=float,
-        default=times.silence,
-        metavar="S",
-        help="seconds that an agent may be silent, before its first event and between two",
-    )
-    serve.add_argument(
-        "--tool-timeout", type=float, default=times.tool, metavar="S", help="seconds that a tool may take"
-    )
-    serve.add_argument(
-        "--drain", type=float, default=times.drain, metavar="S", help="seconds that answers may go on after SIGTERM"
-    )
-    serve.add_argument(
-        "--message-bytes",
-        type=int,
-        default=limits.message_bytes,
-        metavar="N",
-        help="the largest message that a client may send",
-    )
+    add = serve.add_argument
+    add("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    add("--port", type=int, default=8000, help="the port; 0 takes a free one (%(default)s)")
+    add("--store", default="sqlite:agent_ws.db", help="where sessions are: sqlite:PATH or memory (%(default)s)")
+    policies = get_args(WhenBusy)
+    add("--when-busy", choices=policies, default="queue", help="what a message does during an answer (%(default)s)")
+    more: dict[str, Any] = {"action": "append", "default": []}
+    add("--origin", **more, metavar="URL", help="a site whose pages may connect, again for more (only the own page)")
+    add("--host-name", **more, metavar="NAME", help="a name of this server, again for more (localhost, IP addresses)")
+    for option, default, what in (
+        ("--orphan-after", times.orphan, "an answer goes on with no client watching"),
+        ("--run-timeout", times.run, "an answer may take"),
+        ("--silence-timeout", times.silence, "an agent may be silent, before its first event and between two"),
+        ("--tool-timeout", times.tool, "a tool may take"),
+        ("--drain", times.drain, "answers may go on after SIGTERM"),
+    ):
+        add(option, type=float, default=default, metavar="S", help=f"seconds that {what} (%(default)g)")
+    size = "the largest message that a client may send (%(default)s)"
+    add("--message-bytes", type=int, default=limits.message_bytes, metavar="N", help=size)
     serve.set_defaults(run=_serve)
 
     schema = commands.add_parser(
@@ -108,10 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from .agents import resolve  # noqa: PLC0415 - `--help` must not wait for a server's imports
+    from .agents import chosen, resolve  # noqa: PLC0415 - `--help` must not wait for a server's imports
     from .server.serve import serve  # noqa: PLC0415
 
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the user's module lies where the user stands
     settings = Settings(
         store=options.store,
         when_busy=options.when_busy,
@@ -127,7 +91,11 @@ def _serve(options: argparse.Namespace) -> int:
         ),
         limits=Limits(message_bytes=options.message_bytes),
     )
-    return serve(resolve(options.agent), settings, host=options.host, port=options.port)
+    name = chosen(options.agent)
+    agent = resolve(name)
+    hint = " (works offline; set ANTHROPIC_API_KEY to talk to Claude)" if name == "demo" else ""
+    print(f"agent: {name}{hint}\nsessions: {options.store}")
+    return serve(agent, settings, host=options.host, port=options.port)
 
 
 def _schema(options: argparse.Namespace) -> int:

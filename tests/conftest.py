@@ -15,6 +15,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual(seeds=None): runs in virtual time, once for each seed")
 
 
+ORDER = ("core", "stores", "promises", "agents", "server", "schedules", "process", "e2e")
+"""The folders, fastest first: what is broken is told as early as may be."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.parent.name) if item.path.parent.name in ORDER else -1)
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     mark = item.get_closest_marker("virtual")
     if mark is None:

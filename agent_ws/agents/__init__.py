@@ -19,13 +19,18 @@ class NoSuchAgent(ValueError):
     """A name that leads to no agent. Its text says what to do about it."""
 
 
+def chosen(name: str | None) -> str:
+    """The name that None stands for: `anthropic` where ANTHROPIC_API_KEY is set, else `demo`."""
+    return name or ("anthropic" if os.environ.get("ANTHROPIC_API_KEY") else "demo")
+
+
 def resolve(name: str | None) -> Agent:
     """The agent that `name` means: `demo`, `anthropic`, or `module:attribute` of your own.
 
-    None is `anthropic` where ANTHROPIC_API_KEY is set, else `demo`. Modules are found as Python finds them, and in the
-    current directory. Raises `NoSuchAgent`; what your module itself raises while it is imported comes through.
+    For None see `chosen`. Modules are found as Python finds them, and in the current directory. Raises `NoSuchAgent`;
+    what your module itself raises while it is imported comes through.
     """
-    match name or ("anthropic" if os.environ.get("ANTHROPIC_API_KEY") else "demo"):
+    match chosen(name):
         case "demo":
             from .demo import demo  # noqa: PLC0415 - see the rule above
 
