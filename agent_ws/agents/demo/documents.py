@@ -5,6 +5,7 @@ The one rule: whatever a person types is words to look for, never query syntax. 
 
 import re
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ class Documents:
                 paths = installed() if self._paths is None else self._paths
                 self._sections = [section for path in paths for section in sections(path.name, path.read_text("utf-8"))]
                 self._db = _index(self._sections)
+                weakref.finalize(self, self._db.close)  # Python 3.13 warns of a database that nobody closed
             return self._sections, self._db
 
     def sections(self) -> list[Section]:
