@@ -7,7 +7,8 @@ The one rule: a turn can write only while its run goes on; after that each metho
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import anyio
 
@@ -311,13 +312,27 @@ async def drive(agent: Agent, turn: Turn) -> None:
 
 
 async def _iterate(items: AsyncIterator[str | Emitted], turn: Turn) -> None:
+    generator = cast("AsyncGenerator[str | Emitted]", items) if isinstance(items, AsyncGenerator) else None
+    step: Callable[[], Awaitable[str | Emitted]] = items.__anext__
+    count = 0
     try:
-        count = 0
-        async for item in items:
+        while True:
+            try:
+                item = await step()
+            except StopAsyncIteration:
+                return
+            step = items.__anext__
             turn.write(item)
             count += 1
             if count % BREATH == 0:
-                await asyncio.sleep(0)
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as cancelled:
+                    if generator is None:
+                        raise
+                    # It came while the generator stood in a `yield`. It is raised there: a scope around that `yield`, a
+                    # section or a tool, may be what was cancelled, and goes on behind it.
+                    step = partial(generator.athrow, cancelled)
     finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+        if generator is not None:
+            await generator.aclose()

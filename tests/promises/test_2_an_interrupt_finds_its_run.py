@@ -1,12 +1,13 @@
 """Promise 2: an interrupt can't get lost or hit the wrong run; it is idempotent and works at every moment."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 from helpers import Http, core, drained, got, hello, of, say, serving, types
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
-from agent_ws.events import ENDINGS, ToolResult, ToolStart
+from agent_ws.events import ENDINGS, Content, ToolResult, ToolStart
 from agent_ws.settings import Settings, Timeouts
 from agent_ws.testing.client import Client, connect
 from agent_ws.testing.invariants import check_log
@@ -220,6 +221,24 @@ async def test_a_late_stop_does_not_kill_the_run_that_waited() -> None:
         assert endings(client, second["run"]) == []
         gate.set()
         await got(client, "done", run=second["run"])
+
+
+async def test_a_part_of_a_generator_that_never_waits() -> None:
+    """The Stop comes while the generator stands in a `yield`: it has to reach the scope inside all the same."""
+
+    async def agent(turn: Turn) -> AsyncGenerator[str | Content]:
+        async with turn.section("s1"):
+            while True:
+                yield Content("x", "s1")
+        yield "after"
+
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "go"})
+        await client.until("content")
+        await client.send({"type": "interrupt", "section": "s1"})
+        assert (await client.until("section_end"))["outcome"] == "skipped"
+        assert (await client.until("content"))["data"] == "after"
+        await client.until("done")
 
 
 async def test_one_part_of_an_old_run_is_not_a_part_of_the_next() -> None:
