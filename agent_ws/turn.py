@@ -163,7 +163,7 @@ class Turn:
         with self._part("section", section) as scope:
             try:
                 yield TurnSection(self, section)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # cancelled: what it lies in was stopped, or ran out of time
                 if section in self._run.writer.brackets.sections and not self._run.writer.fenced:
                     self.write(SectionEnd(section, "interrupted"))
                 raise
@@ -183,7 +183,10 @@ class Turn:
             async with asyncio.timeout(limit):
                 return await future
         except TimeoutError:
-            self._run.writer.put(Resolved(request, "expired", agent=self.name))
+            if future.done() and not future.cancelled():
+                return future.result()  # the reply came in the same tick, and everybody was told of it
+            if request in self._run.writer.brackets.requests or self._run.writer.fenced:
+                self._run.writer.put(Resolved(request, "expired", agent=self.name))
             return None
         except asyncio.CancelledError:
             if request in self._run.writer.brackets.requests and not self._run.writer.fenced:
@@ -223,7 +226,8 @@ class Turn:
     async def together(self, **agents: "Agent") -> None:
         """Run several agents at once, each labelled by its keyword; return when all have ended.
 
-        Each can be interrupted alone. One that fails says so (`status` *failed*) and the others go on.
+        Each can be interrupted alone. One that fails says so (`status` *failed*) and the others go on. A name may be
+        used again once its agent has ended.
         """
         async with asyncio.TaskGroup() as group:
             for name, agent in agents.items():
@@ -239,18 +243,24 @@ class Turn:
             wall=self._wall,
             name=name,
         )
+        writer = self._run.writer
         with self._part("agent", name):
+            writer.begin_part(name)
             try:
                 await drive(agent, turn)
-            except (Fenced, asyncio.CancelledError):
+            except Fenced:
+                raise
+            except asyncio.CancelledError:
+                if not writer.fenced:
+                    writer.end_part(name, Status("stopped"))
                 raise
             except RunError as error:
                 ending = Status("failed", str(error))
-            except Exception as error:  # noqa: BLE001 - one agent's failure is reported and must not end the others
+            except BaseException as error:  # noqa: BLE001 - it must not end the others, nor a SystemExit the server
                 ending = Status("failed", f"The agent failed ({type(error).__name__}).")
             else:
                 ending = Status("finished")
-            self._run.writer.end_part(name, ending)
+            writer.end_part(name, ending)
 
     @contextmanager
     def _part(self, kind: str, name: str) -> Generator[anyio.CancelScope]:

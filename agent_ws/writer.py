@@ -93,7 +93,7 @@ class Writer:
                 if taken:
                     self._put(replace(item, agent=label, chars=taken))
             case ToolStart() | ToolResult():
-                if self.fenced and isinstance(item, ToolResult):
+                if isinstance(item, ToolResult) and (self.fenced or self._is_silenced(label, None)):
                     self._late.add(item.tool)
                 self._put(replace(item, agent=label, at=self._wall()))
             case _:
@@ -142,8 +142,16 @@ class Writer:
         self._silenced.add(("section", section))
         return True
 
+    def begin_part(self, agent: str) -> None:
+        """Let one of several agents write, also where one of its name has ended before."""
+        self._silenced.discard(("agent", agent))
+
     def end_part(self, agent: str, status: Status) -> None:
-        """Close what one of several agents has open, say how it ended, and drop what it still writes."""
+        """Close what one of several agents has open, say how it ended, and drop what it still writes. One that was
+        stopped has its ending: what it comes to while it goes changes nothing.
+        """
+        if self._is_silenced(agent, None):
+            return
         for event in tuple(self.brackets.close(agent, everyone=False)):
             self.put(event)
         self.put(replace(status, agent=agent))

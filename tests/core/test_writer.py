@@ -281,6 +281,17 @@ def test_a_stopped_agent_is_silent_and_the_others_are_not(desk: Desk) -> None:
     assert desk.text == "ab"
 
 
+def test_an_agent_that_ended_has_one_ending_and_may_begin_again(desk: Desk) -> None:
+    desk.writer.end_part("bob", Status("stopped"))
+    desk.writer.end_part("bob", Status("failed"))
+    desk.write("late", "bob")
+    desk.writer.begin_part("bob")
+    desk.write("again", "bob")
+    desk.writer.end_part("bob", Status("finished"))
+    assert desk.text == "again"
+    assert [event.state for event in desk.events if isinstance(event, Status)] == ["stopped", "finished"]
+
+
 def test_a_stopped_agent_can_take_nothing_back(desk: Desk) -> None:
     desk.write("kept", "bob")
     desk.writer.end_part("bob", Status("stopped"))

@@ -483,6 +483,89 @@ async def test_only_the_named_agent_is_stopped_with_its_tools() -> None:
 
 
 @virtual
+async def test_an_agent_that_is_stopped_again_or_fails_on_its_way_out_is_stopped_once() -> None:
+    gate = Gate()
+
+    async def one(turn: Turn) -> None:
+        gate.reached.set()
+        try:
+            await gate.wait()
+        finally:
+            raise ValueError
+
+    async def agent(turn: Turn) -> None:
+        await turn.together(one=one)
+        turn.content("the rest")
+
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "hi"})
+        await gate.reached.wait()
+        await client.send({"type": "interrupt", "agent": "one"})
+        await client.send({"type": "interrupt", "agent": "one"})
+        await client.until("done")
+        assert [frame["state"] for frame in of(client, "status")] == ["stopped"]
+        assert client.text() == "the rest"
+
+
+@virtual
+async def test_a_tool_that_ends_after_its_agent_was_stopped_is_told_as_such() -> None:
+    gate = Gate()
+
+    async def one(turn: Turn) -> None:
+        async with turn.tool("pay", tool="t1"):
+            gate.reached.set()
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+
+    async def agent(turn: Turn) -> None:
+        await turn.together(one=one)
+
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "hi"})
+        await gate.reached.wait()
+        await client.send({"type": "interrupt", "agent": "one"})
+        assert (await client.until("settled"))["tools"] == {"t1": "finished_after_stop"}
+
+
+@virtual
+async def test_agents_that_ran_out_of_time_are_stopped_with_what_they_had_open() -> None:
+    async def one(turn: Turn) -> None:
+        async with turn.section("s1"):
+            await asyncio.sleep(3600)
+
+    async def agent(turn: Turn) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await turn.together(one=one)
+        turn.content("the rest")
+
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "hi"})
+        await client.until("content")
+        assert [frame["outcome"] for frame in of(client, "section_end")] == ["interrupted"]
+        assert [frame["state"] for frame in of(client, "status")] == ["stopped"]
+
+
+@virtual
+async def test_a_section_inside_the_one_that_is_stopped_is_closed_with_it() -> None:
+    gate = Gate()
+
+    async def agent(turn: Turn) -> None:
+        async with turn.section("outer"), turn.section("inner"):
+            gate.reached.set()
+            await gate.wait()
+        turn.content("the rest")
+
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "hi"})
+        await gate.reached.wait()
+        await client.send({"type": "interrupt", "section": "outer"})
+        await client.until("content")
+        ends = [(frame["section"], frame["outcome"]) for frame in of(client, "section_end")]
+        assert ends == [("outer", "skipped"), ("inner", "interrupted")]
+
+
+@virtual
 async def test_an_open_tool_of_a_script_is_cut_short() -> None:
     gate = Gate()
     script = Scripted([ToolStart("t1", "search"), gate])

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, drained, got, hello, of, say, serving, types
+from helpers import Frame, Http, core, drained, got, hello, of, say, serving, types
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
 from agent_ws.errors import StoreError
+from agent_ws.events import Request
+from agent_ws.session import Session
 from agent_ws.settings import Limits, Settings, Timeouts, WhenBusy
 from agent_ws.stores import Batch, MemoryStore
 from agent_ws.testing.client import Client, Closed, connect
@@ -330,6 +332,27 @@ async def test_a_request_that_nobody_answers_expires() -> None:
         assert client.text() == "got None"
         await client.send({"type": "reply", "request": request["request"], "data": True})
         assert (await got(client, "error"))["code"] == "request_not_open"
+
+
+async def test_a_reply_in_the_tick_in_which_the_request_expires_is_taken() -> None:
+    loop = asyncio.get_running_loop()
+    sessions: list[Session] = []
+
+    async def agent(turn: Turn) -> str:
+        def reply() -> None:
+            [request] = [event.request for event in sessions[0].log.read(0) if isinstance(event, Request)]
+            sessions[0].reply(request, "yes")
+
+        loop.call_at(loop.time() + 5 - 1e-10, reply)  # just before the limit, and in the same tick for the clock
+        return f"got {await turn.ask('question', 'Sure?', timeout=5)}"
+
+    async with serving(agent) as app, connect(app) as client:
+        sessions.append(await core(app, await hello(client)))
+        await say(client, "hi")
+        await drained(client)
+        assert [frame["outcome"] for frame in of(client, "resolved")] == ["replied"]
+        assert types(of(client, "done", "error")) == ["done"]
+        assert client.text() == "got yes"
 
 
 @pytest.mark.parametrize("request_id", ["nobody", "q1"])

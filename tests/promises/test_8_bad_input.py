@@ -315,6 +315,24 @@ async def test_an_agent_s_failure_is_an_ending_with_a_code_and_without_its_text(
         assert (await say(client, "again"))["outcome"] == "started", "the session goes on"
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_one_of_several_agents_that_fails_ends_neither_the_others_nor_the_server(
+    error: type[BaseException],
+) -> None:
+    async def agent(turn: Turn) -> None:
+        await turn.together(one=fails(error), two=Scripted([Wait(1), "two"]))
+
+    async with serving(agent) as app, connect(app) as client:
+        await say(client, "hi")
+        await got(client, "done")
+        assert [(frame["agent"], frame["state"]) for frame in of(client, "status")] == [
+            ("one", "failed"),
+            ("two", "finished"),
+        ]
+        assert client.text() == "halftwo"
+        assert SECRET not in str(client.frames)
+
+
 async def test_an_agent_may_say_why_it_failed() -> None:
     async with serving(Scripted([Raise(AgentError("The calendar is not connected."))])) as app, connect(app) as client:
         await say(client, "hi")
