@@ -54,8 +54,10 @@ class RunView(Struct):
             if isinstance(event, Status) and event.state == "reset":
                 left = event.chars
                 for i in range(len(pieces) - 1, -1, -1):
+                    if not left:
+                        break
                     made, data = pieces[i]
-                    if left and isinstance(made, Content) and made.agent == event.agent:
+                    if isinstance(made, Content) and made.agent == event.agent:
                         pieces[i] = (made, data[: max(0, len(data) - left)])
                         left -= min(left, len(data))
             pieces.append((event, event.data if isinstance(event, Content) else ""))
