@@ -1,6 +1,7 @@
 """The command line: `agent-ws serve` and `agent-ws schema`."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any, get_args
 
 from .errors import AgentWsError
 from .settings import Limits, Settings, Timeouts, WhenBusy
+
+MAX_PORT = 65_535
+MAX_SECONDS = 366 * 24 * 3600
+"""No system's timers take any number."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +24,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AgentWsError, ValueError) as error:
         print(f"agent-ws: {error}", file=sys.stderr)
         return 2
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {MAX_PORT}, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_SECONDS:  # neither does NaN pass
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and at most {MAX_SECONDS}, got {text!r}")
+    return seconds
+
+
+def _origin(text: str) -> str:
+    # It is compared as a whole with what browsers send: one with a path would allow nobody, and say nothing.
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text):
+        raise argparse.ArgumentTypeError(f"expected a URL without a path (https://app.example.org), got {text!r}")
+    return text
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]+", text):  # the second: IPv6
+        raise argparse.ArgumentTypeError(f"expected a name without a scheme and a port (example.org), got {text!r}")
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,13 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = serve.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
-    add("--port", type=int, default=8000, help="the port; 0 takes a free one (%(default)s)")
+    add("--port", type=_port, default=8000, help="the port; 0 takes a free one (%(default)s)")
     add("--store", default="sqlite:agent_ws.db", help="where sessions are: sqlite:PATH or memory (%(default)s)")
     policies = get_args(WhenBusy)
     add("--when-busy", choices=policies, default="queue", help="what a message does during an answer (%(default)s)")
     more: dict[str, Any] = {"action": "append", "default": []}
-    add("--origin", **more, metavar="URL", help="a site whose pages may connect, again for more (only the own page)")
-    add("--host-name", **more, metavar="NAME", help="a name of this server, again for more (localhost, IP addresses)")
+    site = "the only site whose pages may connect, again for more (the own page)"
+    add("--origin", **more, type=_origin, metavar="URL", help=site)
+    name = "the only name of this server, again for more (localhost and IP addresses)"
+    add("--host-name", **more, type=_host_name, metavar="NAME", help=name)
     for option, default, what in (
         ("--orphan-after", times.orphan, "an answer goes on with no client watching"),
         ("--run-timeout", times.run, "an answer may take"),
@@ -57,9 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         ("--tool-timeout", times.tool, "a tool may take"),
         ("--drain", times.drain, "answers may go on after SIGTERM"),
     ):
-        add(option, type=float, default=default, metavar="S", help=f"seconds that {what} (%(default)g)")
-    size = "the largest message that a client may send (%(default)s)"
-    add("--message-bytes", type=int, default=limits.message_bytes, metavar="N", help=size)
+        add(option, type=_seconds, default=default, metavar="S", help=f"seconds that {what} (%(default)g)")
+    size = "bytes of the largest message that a client may send (%(default)s)"
+    add("--message-bytes", type=_count, default=limits.message_bytes, metavar="N", help=size)
     serve.set_defaults(run=_serve)
 
     schema = commands.add_parser(

@@ -12,7 +12,7 @@ def open_store(url: str) -> Store:
     """The driver that `url` names: `memory` or `sqlite:PATH`. Not open yet."""
     engine, _, rest = url.partition(":")
     match engine:
-        case "memory":
+        case "memory" if not rest:
             return MemoryStore()
         case "sqlite" if rest:
             from .sqlite import SqliteStore  # noqa: PLC0415 - sqlite3 is loaded only where it is used
