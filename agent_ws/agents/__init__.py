@@ -49,6 +49,8 @@ def _own(name: str) -> Agent:
         raise NoSuchAgent(
             f"expected an agent `demo`, `anthropic` or `module:attribute` (such as `my_agents:support`), got {name!r}"
         )
+    if module_name.endswith(".py"):
+        raise NoSuchAgent(f"expected a module's name, got a file's: write {module_name.removesuffix('.py')}:{path}")
     agent = _attribute(_module(module_name), path)
     if isinstance(agent, type):
         raise NoSuchAgent(

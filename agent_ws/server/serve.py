@@ -21,9 +21,6 @@ from ..turn import Agent
 from .app import build_app
 from .protocols import StallingHttp, StallingWebSocket
 
-if sys.platform == "linux":
-    pass
-
 logger = logging.getLogger("agent_ws")
 
 
@@ -76,14 +73,18 @@ def make_server(agent: Agent, settings: Settings, *, host: str, port: int) -> Se
     return Server(config, app)
 
 
-class _NoStack(logging.Filter):
-    """What uvicorn logs with a stack and is no bug: a store that can't be opened, whose error says what to do, and text
-    that is not UTF-8, of which we log a line of our own.
+class _Plain(logging.Filter):
+    """What uvicorn logs as if it were a bug and is none: a store that can't be opened, whose error says what to do, an
+    address that can't be listened on; and not at all, because we log a line of our own: text that is not UTF-8, a
+    WebSocket that was refused.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.getMessage().startswith("Invalid UTF-8"):
+        if record.getMessage().startswith(("Invalid UTF-8", "ASGI callable returned without completing handshake")):
             return False
+        if isinstance(record.msg, OSError):
+            record.msg = f"can't listen: {record.msg}; choose another --port or --host"
+            return True
         _, name, message = record.getMessage().rpartition("agent_ws.errors.StoreError: ")
         if name:
             record.msg, record.args = message.strip(), ()
@@ -95,7 +96,7 @@ def set_up_logging() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn.error", "websockets", "httpx2", "anthropic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # below it they log addresses, which may hold messages
-    logging.getLogger("uvicorn.error").addFilter(_NoStack())
+    logging.getLogger("uvicorn.error").addFilter(_Plain())
 
 
 def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:

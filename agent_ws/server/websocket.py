@@ -60,6 +60,7 @@ class WebSocketEndpoint:
         codec = next((CODECS[name] for name in offered if name in CODECS), None if offered else JSON)
         if codec is None:
             message = f"expected one of the subprotocols {', '.join(CODECS)}, got others"
+            logger.warning("refused a WebSocket: %s", message)
             await refuse(scope, receive, send, 400, "bad_frame", message)
             return
         if self._gateway.draining:

@@ -97,3 +97,8 @@ def test_no_agent_is_imported_before_it_is_asked_for() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_files_name_is_answered_with_the_modules() -> None:
+    with pytest.raises(NoSuchAgent, match="write mine_for_resolve:agent"):
+        resolve("mine_for_resolve.py:agent")

@@ -36,6 +36,7 @@ async def test_a_port_in_use_and_an_agent_that_is_not_there(serve: Serve) -> Non
     in_use, no_module, no_agent, no_store = await asyncio.gather(*map(refusal, servers))
     assert port in in_use
     assert "in use" in in_use
+    assert "choose another --port" in in_use
     assert "nowhere" in no_module
     assert "nobody" in no_agent
     assert "expected a store" in no_store
