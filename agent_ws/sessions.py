@@ -77,7 +77,7 @@ class Sessions:
     @property
     def ready(self) -> bool:
         """Whether a message would be taken now."""
-        return not self._services.draining and self._feed.failed is None
+        return self._feeding is not None and not self._services.draining and self._feed.failed is None
 
     @property
     def draining(self) -> bool:
@@ -86,6 +86,7 @@ class Sessions:
 
     async def create(self, owner: str) -> tuple[Session, str]:
         """A new session of `owner`'s, and its token, which is nowhere else."""
+        self._check_entered()
         if self._services.draining:
             raise Refused("The server is shutting down: come back.", code="shutting_down")
         make = self._services.new_id
@@ -103,6 +104,7 @@ class Sessions:
         Raises `FrameError` with `session_not_found` where there is none, and the same where it is somebody else's: an
         answer must not tell which ids exist. Raises `StoreError` where the store can't be read.
         """
+        self._check_entered()
         found = self._loaded.get(session)
         if found is None:
             async with self._loading:  # two tabs that come back at once get one session
@@ -113,6 +115,13 @@ class Sessions:
             raise FrameError("expected a session of yours, got an id that is not one", code="session_not_found")
         self._keep(found)
         return found
+
+    def _check_entered(self) -> None:
+        """Without the feed a message would wait for ever to be kept."""
+        if self._feeding is None:
+            raise RuntimeError(
+                "expected the lifespan of build_app's application to run; one that mounts it has to run it"
+            )
 
     async def drain(self, grace: float) -> None:
         """Take no new run; let those that are going end for `grace` seconds, then interrupt them with reason

@@ -139,7 +139,7 @@ function open() {
   const unsent = stored.get("sessionStorage", NAMES.outbox);
   const outbox = unsent && unsent.session === session ? unsent.messages : [];
   let known = session !== undefined;
-  const url = new URL("/ws", location.href);
+  const url = new URL("ws", document.baseURI);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   connection = new Connection(url, { session, token, outbox }, {
     session: (it) => {

@@ -44,7 +44,7 @@ class Guard:
         self._hosts = frozenset(name.lower() for name in settings.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in PROBES:
+        if scope["type"] == "lifespan" or _path(scope) in PROBES:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
@@ -68,7 +68,7 @@ class Guard:
                 return f"expected an allowed Origin, got {origin[:SHOWN]!r}: allow it with --origin"
             return None
         sites = headers.getlist("sec-fetch-site")
-        if scope["path"] != PAGE and not {"none", "same-origin"}.issuperset(sites):
+        if _path(scope) != PAGE and not {"none", "same-origin"}.issuperset(sites):
             return "expected a request from our own pages, got one from another site's"
         return None
 
@@ -96,6 +96,11 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, code: 
         await send({"type": "websocket.close", "code": 1008})  # the server makes it a 403
         return
     await JSONResponse({"error": {"code": code, "message": message}}, status)(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    """The path as our routes have it: an application that we are mounted in has taken its part."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def _is_secure(scope: Scope) -> bool:
