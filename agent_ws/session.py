@@ -35,6 +35,8 @@ class Accepted(Struct, frozen=True):
     id: str
     run: str
     outcome: SayOutcome
+    seq: int
+    """Its first event."""
 
 
 class Services(Struct):
@@ -65,6 +67,8 @@ class Session:
         self._services = services
         self._messages: dict[str, Accepted] = {}
         self._known_runs: set[str] = set()
+        self._unsettled: set[Run] = set()
+        """Runs that began and have no receipt: more than one where a task was slow to go."""
         self._ended: dict[str, int] = {}
         """Runs with an ending, and how many characters of each count as seen."""
         self._viewers = 0
@@ -103,8 +107,8 @@ class Session:
 
     @property
     def working(self) -> bool:
-        """Whether a run is going, or its task: what waits is not counted."""
-        return self.active is not None and self.active.phase is not Phase.SETTLED
+        """Whether a run is going, or the task of one: what waits is not counted."""
+        return bool(self._unsettled)
 
     @property
     def going(self) -> Run | None:
@@ -147,9 +151,9 @@ class Session:
         Raises `StoreError` where the store can't take it: the run that it began is ended, and it may be sent again.
         """
         try:
-            await self._services.feed.durable(self.id, self.log.position.seq)
+            await self._services.feed.durable(self.id, accepted.seq)
         except StoreError as error:
-            self._messages.pop(accepted.id, None)
+            accepted = self._messages.pop(accepted.id, accepted)  # it may have moved
             for run in (self.active, *self.queue):
                 if run is not None and run.id == accepted.run:
                     # Steering that was refused must not move to a run of its own.
@@ -214,7 +218,10 @@ class Session:
 
     def _take(self, data: str, message_id: str, when_busy: WhenBusy | None) -> Accepted:
         """Decide what a message does, and do it. Nothing can run in between."""
-        services, going = self._services, self.going
+        services = self._services
+        # What waits for nothing but the task before it to be gone is going, for whoever says more: else the order of
+        # the answers would hang on how fast that task is.
+        going = self.going or (self.queue[0] if self.queue else None)
         if services.draining:
             raise Refused("The server is shutting down: come back and send it again.", code="shutting_down")
         if services.feed.failed is not None:
@@ -223,8 +230,7 @@ class Session:
             raise Refused("expected a message with text, got an empty one", code="empty_message")
         policy = when_busy or services.settings.when_busy
         waiting = len(self.queue) + (len(going.steering) if going is not None else 0)
-        busy = going is not None or bool(self.queue)
-        if busy and policy in ("queue", "steer") and waiting >= services.settings.limits.queued:
+        if going is not None and policy in ("queue", "steer") and waiting >= services.settings.limits.queued:
             raise Refused(
                 f"expected at most {services.settings.limits.queued} waiting messages, got one more", code="queue_full"
             )
@@ -234,13 +240,13 @@ class Session:
             going.steering.append(message)
             going.steered.set()
             return self._accept(message_id, going.id, "steered")
-        if busy and policy == "reject":
+        if going is not None and policy == "reject":
             raise Refused("The agent is still answering.", code="busy")
         if going is not None and policy == "interrupt":
             going.interrupt("superseded")
         run = self._enqueue(User(message_id, data, at=services.wall(), run=services.new_id()), first=policy != "queue")
         self._advance()
-        return self._accept(message_id, run.id, "queued" if busy and policy == "queue" else "started")
+        return self._accept(message_id, run.id, "queued" if going is not None and policy == "queue" else "started")
 
     def _enqueue(self, message: User, *, first: bool) -> Run:
         self._write(message)
@@ -277,6 +283,7 @@ class Session:
 
     def _begin(self, run: Run) -> None:
         self.active = run
+        self._unsettled.add(run)
         services = self._services
         past = history(self.log.read(0))
         turn = Turn(
@@ -292,6 +299,8 @@ class Session:
 
     def _changed(self, run: Run) -> None:
         """A run got its ending, or its receipt."""
+        if run.phase is Phase.SETTLED:
+            self._unsettled.discard(run)
         if run.phase is Phase.ENDED:
             seen = run.ending.seen if isinstance(run.ending, Interrupted) else None
             self._ended[run.id] = run.writer.chars if seen is None else seen
@@ -316,14 +325,18 @@ class Session:
         self._remember(self.log.append(message))
 
     def _accept(self, message_id: str, run: str, outcome: SayOutcome) -> Accepted:
-        accepted = self._messages[message_id] = Accepted(message_id, run, outcome)
+        seq = self._messages[message_id].seq
+        accepted = self._messages[message_id] = Accepted(message_id, run, outcome, seq)
         return accepted
 
     def _remember(self, event: Event) -> None:
         """Learn from an event what a later message could ask for: its id, its run."""
         self._known_runs.add(event.run)
         if isinstance(event, User):  # the same id again: the message moved to this run
-            self._messages[event.id] = Accepted(event.id, event.run, "steered" if event.steer else "started")
+            known = self._messages.get(event.id)
+            self._messages[event.id] = Accepted(
+                event.id, event.run, "steered" if event.steer else "started", event.seq if known is None else known.seq
+            )
 
     def _arm(self) -> None:
         if not self._viewers and self.going is not None and self._orphan is None:

@@ -486,7 +486,7 @@ async def test_only_the_named_agent_is_stopped_with_its_tools() -> None:
 async def test_an_agent_that_is_stopped_again_or_fails_on_its_way_out_is_stopped_once() -> None:
     gate = Gate()
 
-    async def one(turn: Turn) -> None:
+    async def one(_: Turn) -> None:
         gate.reached.set()
         try:
             await gate.wait()

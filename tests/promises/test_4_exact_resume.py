@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, core, cursor, drained, got, hello, of, say, serving, sse, types
+from helpers import Frame, Http, core, cursor, drained, got, hello, of, say, serving, sse, stubborn, types
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
 from agent_ws.events import Call, SectionEnd, SectionStart, Status, Thinking, ToolResult, Tools, ToolStart
@@ -13,6 +13,7 @@ from agent_ws.fold import merge
 from agent_ws.settings import Limits, Settings
 from agent_ws.testing.client import Client, Closed, connect
 from agent_ws.testing.invariants import Copy, check_copy
+from agent_ws.turn import Turn
 
 virtual = pytest.mark.virtual(seeds=3)
 
@@ -236,6 +237,35 @@ async def test_a_session_that_was_let_go_from_memory_comes_back_with_its_cursor(
             assert [event["seq"] for event in received + back.events] == list(
                 range(1, len(received) + len(back.events) + 1)
             )
+
+
+@virtual
+async def test_a_session_stays_in_memory_until_the_last_task_has_its_receipt() -> None:
+    gate = Gate()
+    stays, answers = stubborn(gate, []), Scripted(["next"])
+
+    async def agent(turn: Turn) -> None:
+        if turn.message == "first":
+            await stays(turn)
+        else:
+            async for item in answers(turn):
+                turn.write(item)
+
+    async with serving(agent, Settings(limits=Limits(loaded_sessions=1))) as app:
+        async with connect(app) as client:
+            opened = await hello(client)
+            first = await say(client, "first")
+            await gate.reached.wait()
+            await say(client, "second", when_busy="interrupt")
+            await client.until("done")
+            await drained(client, 1)
+        async with connect(app) as other:
+            await hello(other)
+        async with connect(app) as back:
+            await hello(back, opened)
+            await drained(back)
+            assert (await got(back, "settled", run=first["run"]))["task"] == "abandoned"
+        gate.set()
 
 
 # After a crash: the database as a dead process left it. Threads and files need the real loop.

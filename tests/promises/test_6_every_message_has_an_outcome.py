@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, core, drained, got, hello, of, say, serving, types
+from helpers import Frame, Http, core, drained, got, hello, of, say, serving, stubborn, types
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
 from agent_ws.errors import StoreError
@@ -111,6 +111,40 @@ async def test_an_interrupting_message_goes_before_those_that_wait() -> None:
         await drained(client)
         assert [turn.message for turn in script.turns] == ["a", "now", "waits"]
         assert types(of(client, "done", "interrupted")) == ["interrupted", "done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome", "told"),
+    [
+        ("queue", "queued", ["a", "b", "c"]),
+        ("interrupt", "started", ["a", "c"]),
+        ("steer", "steered", ["a", "b", "c"]),
+        ("reject", "busy", ["a", "b"]),
+    ],
+)
+async def test_a_run_that_waits_for_a_task_to_be_gone_counts_as_going(
+    policy: str, outcome: str, told: list[str]
+) -> None:
+    gate, messages = Gate(), list[str]()
+    stays = stubborn(gate, [])
+
+    async def agent(turn: Turn) -> None:
+        messages.append(turn.message)
+        if turn.message == "a":
+            await stays(turn)
+        elif turn.message == "b":
+            await asyncio.sleep(10)
+            messages.extend(turn.steered())
+
+    async with serving(agent) as app, connect(app) as client:
+        await say(client, "a")
+        await gate.reached.wait()
+        await say(client, "b", when_busy="interrupt")
+        await say(client, "c", when_busy=policy)
+        await drained(client)
+        assert outcomes(client) == {"a": "started", "b": "started", "c": outcome}
+        assert messages == told
+        gate.set()
 
 
 async def test_a_queued_run_begins_when_the_one_before_is_gone() -> None:
@@ -276,6 +310,44 @@ async def test_steering_that_the_store_did_not_take_is_not_run_either(slow: Slow
         gate.set()
         await drained(client, 30)
         assert [turn.message for turn in script.turns] == ["hi"]
+
+
+async def test_a_message_that_the_store_has_is_accepted_again_while_the_store_fails(slow: Slow) -> None:
+    slow.gate.set()
+    gate = Gate()
+    script = Scripted(["a", gate, "b"])
+    async with serving(script, store=slow) as app, connect(app) as client:
+        accepted = await say(client, "hi")
+        await drained(client, 1)
+        slow.broken = True
+        assert (await say(client, "more"))["code"] == "store_failed"
+        assert await say(client, "hi") == accepted
+        gate.set()
+        await drained(client)
+        assert types(of(client, "done", "error")) == ["error", "done"], "only the message that was refused has failed"
+        assert client.text() == "ab"
+
+
+async def test_steering_that_moved_before_the_store_refused_it_is_not_run_either(slow: Slow) -> None:
+    slow.gate.set()
+    gate = Gate()
+    script = Scripted([gate], [Wait(20), "but"])
+    async with serving(script, store=slow) as app, connect(app) as client:
+        await say(client, "hi")
+        await drained(client, 1)
+        slow.broken = True
+        await client.send({"type": "message", "data": "but", "id": "but", "when_busy": "steer"})
+        await drained(client, 0.1)
+        gate.set()
+        assert (await got(client, "rejected"))["code"] == "store_failed"
+        assert [turn.message for turn in script.turns] == ["hi", "but"], "it has moved"
+        await drained(client)
+        assert client.text() == ""
+        slow.broken = False
+        await drained(client)
+        assert (await say(client, "but"))["outcome"] == "started"
+        await drained(client)
+        assert client.text() == "but"
 
 
 # The agent asks
