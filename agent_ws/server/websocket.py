@@ -5,6 +5,7 @@ can't keep its own Stop from being heard.
 """
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from ..frames import (
 from ..log import Position
 from ..session import Accepted as Taken
 from ..session import Session
+from ..turn import BREATH
 from .gateway import Gateway
 from .guard import Owner, refuse
 
@@ -128,7 +130,10 @@ class Client:
     # Reading
 
     async def _read(self) -> None:
-        while True:
+        for count in itertools.count(1):
+            if count % BREATH == 0:
+                # What came in one packet is read without ever waiting: the writer must get to its answers meanwhile.
+                await asyncio.sleep(0)
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 code = message.get("code", 1005)
@@ -291,6 +296,8 @@ class Client:
                     await self._flush()  # what answers a frame is not held behind text
                 await self._transmit(self._connection.codec.encode(frames.popleft()))
                 sent = True
+                if len(frames) % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)  # to send waits only where the socket is full, and this may be a long log
             if self._leaving and not sent:
                 self._close(FrameError("The server is shutting down: come back.", code="shutting_down"))
             if self._closing is not None:

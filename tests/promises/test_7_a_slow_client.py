@@ -8,7 +8,7 @@ import pytest
 from helpers import Http, core, cursor, drained, got, hello, of, say, serving
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
-from agent_ws.events import Status, ToolResult, ToolStart
+from agent_ws.events import Content, Status, ToolResult, ToolStart
 from agent_ws.fold import MERGED
 from agent_ws.settings import Limits, Settings, Timeouts
 from agent_ws.testing.client import Client, Closed, connect
@@ -203,6 +203,29 @@ async def test_pings_that_are_read_are_no_reason_to_close() -> None:
             await asyncio.sleep(0.01)
         await drained(client, 1)
         assert [frame["data"] for frame in of(client, "pong")] == [str(number) for number in range(1_000)]
+
+
+async def test_while_a_long_log_is_sent_the_others_are_served() -> None:
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    script = Scripted([Content("x", agent=str(i % 2)) for i in range(4_000)])
+    async with serving(script) as app, connect(app) as client:
+        opened = await hello(client)
+        await say(client, "hi")
+        await got(client, "settled")
+        beating = asyncio.create_task(beat())
+        async with connect(app) as back:
+            await hello(back, opened)
+            before = beats
+            await back.until("settled")
+            assert beats - before > 100
+        beating.cancel()
 
 
 # pause, continue

@@ -329,6 +329,14 @@ async def test_what_is_odd_and_allowed_is_served(make_site: MakeSite, watch: Wat
     assert watch.records() == []
 
 
+async def test_frames_of_one_packet_are_answered_while_they_are_read(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["a"]))
+    socket = await opened(site)
+    for number in range(1_000):  # more answers than may wait, which is no fault of a client that reads them
+        socket.send(f'{{"type": "ping", "data": "{number}"}}')
+    assert [(await answer(socket)).get("data") for _ in range(1_000)] == [str(number) for number in range(1_000)]
+
+
 @pytest.mark.parametrize("kind", ["ping", "interrupt"])
 async def test_a_key_twice_is_one_frame_with_one_answer(make_site: MakeSite, kind: str) -> None:
     site = await make_site(Scripted(["Hi"]))
