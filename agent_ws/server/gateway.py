@@ -29,7 +29,10 @@ class Gateway:
         self._clients: dict[int, Callable[[bool], None]] = {}
         self._joined = 0
         self._empty = asyncio.Event()
-        self._drained: asyncio.Event | None = None
+        self._told: bool | None = None
+        """What the clients were told last of the shutdown."""
+        self._shutdown = asyncio.Lock()
+        self._drained = False
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -57,6 +60,8 @@ class Gateway:
         self._joined += 1
         key = self._joined
         self._clients[key] = drain
+        if self._told is not None:
+            drain(self._told)  # it shook hands while the others were told
 
         def leave() -> None:
             self._clients.pop(key, None)
@@ -68,12 +73,14 @@ class Gateway:
     async def drain(self) -> None:
         """Shut down in order: no new runs; clients without a run are told to come back; runs end, or are interrupted
         after `timeouts.drain`; the rest of the clients is told. Returns within `timeouts.drain` and `timeouts.close`.
-        Again: waits for the first.
+        Again: waits for the first, and goes on where that was cancelled.
         """
-        if self._drained is not None:
-            await self._drained.wait()
-            return
-        self._drained = asyncio.Event()
+        async with self._shutdown:
+            if not self._drained:
+                await self._drain()
+                self._drained = True
+
+    async def _drain(self) -> None:
         times = self.settings.timeouts
         logger.info("draining: %d clients", len(self._clients))
         async with asyncio.TaskGroup() as group:
@@ -88,8 +95,8 @@ class Gateway:
                     await self._empty.wait()
             except TimeoutError:
                 logger.warning("%d clients did not leave in time", len(self._clients))
-        self._drained.set()
 
     def _tell(self, *, last: bool) -> None:
+        self._told = last
         for drain in tuple(self._clients.values()):
             drain(last)

@@ -13,6 +13,7 @@ from helpers import Http, core, drained, got, hello, of, say, serving, types
 from agent_ws.agents.scripted import Gate, Raise, Scripted, Wait
 from agent_ws.errors import CODES, AgentError, RunError
 from agent_ws.events import Content, Done, SectionEnd, Status, Thinking, ToolResult, ToolStart, User
+from agent_ws.server.gateway import Gateway
 from agent_ws.settings import Limits, Settings, Timeouts
 from agent_ws.testing.client import Client, Closed, Refused, connect
 from agent_ws.testing.invariants import check_log
@@ -514,6 +515,24 @@ async def test_a_drain_tells_idle_clients_at_once() -> None:
         assert await closing(client) == 4503
         assert asyncio.get_running_loop().time() == began
         await draining
+
+
+async def test_a_drain_that_was_cancelled_goes_on_when_it_is_asked_for_again() -> None:
+    async with serving(Scripted(["a", Gate()])) as app, connect(app) as client:
+        await say(client, "hi")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await app.state.gateway.drain()
+        await asyncio.gather(app.state.gateway.drain(), app.state.gateway.drain(), closing(client))
+        assert [frame["reason"] for frame in of(client, "interrupted")] == ["shutdown"]
+
+
+async def test_a_client_that_shakes_hands_during_the_drain_is_told_too() -> None:
+    told: list[bool] = []
+    async with Gateway(Scripted(["a"]), Settings()) as gateway:
+        await gateway.drain()
+        gateway.join(told.append)
+    assert told == [True]
 
 
 async def test_leaving_the_application_ends_every_run_and_saves_its_ending() -> None:
