@@ -33,12 +33,16 @@ function offset(text, n) {
   return at;
 }
 
-/** The blocks of Markdown that don't read well as they stand: headings, fenced code. All else is a paragraph. */
+/** The line below a table's headings. */
+const RULE = /^\|(?=.*-)[ :|-]+$/;
+
+/** The blocks of Markdown that don't read well as they stand: headings, fenced code, tables. All else is a paragraph. */
 function split(text) {
   const parts = [];
   let lines = [];
   let fence = null;
   const flush = (tag) => {
+    if (tag === "p" && lines[0]?.startsWith("|") && RULE.test(lines[1])) tag = "table";
     if (lines.length || tag === "pre") parts.push({ tag, text: lines.join("\n") });
     lines = [];
   };
@@ -60,6 +64,13 @@ function split(text) {
   }
   flush(fence === null ? "p" : "pre");
   return parts;
+}
+
+/** The cells of a table's line. A bar inside code, or behind a backslash, is none of their borders. */
+function cells(line) {
+  const row = line.trim().replace(/\|$/, "");
+  const found = (row.startsWith("|") ? row : `|${row}`).match(/\|(?:`[^`]*`|\\.|[^|])*/g);
+  return found.map((cell) => cell.slice(1).trim().replaceAll("\\|", "|"));
 }
 
 const MARK = /`([^`\n]+)`|\*\*(?=\S)([^\n]+?)(?<=\S)\*\*|(?<![\w*])\*(?=[^\s*])((?:[^*\n]|(?<=\s)\*(?=\s))+?)(?<=\S)\*(?![\w*])/g;
@@ -116,6 +127,18 @@ export class Text {
 /** What each block shows, before it became nodes. */
 const drawn = new WeakMap();
 
+/** Make a table show its lines: the first has the headings, the second is the rule below them. */
+function fillRows(table, [headings, , ...others]) {
+  const lines = [headings, ...others];
+  lines.forEach((line, i) => {
+    const row = table.children[i] ?? table.appendChild(h("tr"));
+    if (drawn.get(row) === line) return;
+    drawn.set(row, line);
+    row.replaceChildren(...cells(line).map((cell) => h(i ? "td" : "th", {}, ...inline(cell))));
+  });
+  while (table.children.length > lines.length) table.lastElementChild.remove();
+}
+
 /** Make `element` show `text`, leaving alone what it shows already: a selection in it survives the next word. */
 function fill(element, text) {
   const parts = text === "" ? [] : split(text);
@@ -130,6 +153,10 @@ function fill(element, text) {
     const before = drawn.get(child);
     if (before === part.text) return;
     drawn.set(child, part.text);
+    if (part.tag === "table") {
+      fillRows(child, part.text.split("\n"));
+      return;
+    }
     const plain = part.tag === "pre" || !/[`*]/.test(part.text);
     const grows = plain && child.childNodes.length === 1 && part.text.startsWith(before);
     if (grows) child.firstChild.appendData(part.text.slice(before.length));

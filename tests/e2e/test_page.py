@@ -120,6 +120,30 @@ async def test_paragraphs_code_and_newlines_are_kept(make_site: MakeSite) -> Non
     assert await tab.runs.last.locator(".words").inner_text() == "two\nlines"
 
 
+async def test_a_table_grows_by_rows(make_site: MakeSite) -> None:
+    async def agent(turn: Turn) -> None:
+        for piece in (
+            "| a | b |\n| --",
+            "- | :-: |\n| `x|y` | **2** \\| <i>3 |",
+            "\n| c",
+            " | d |\ne\n\n| no | table |",
+        ):
+            turn.content(piece)
+            await asyncio.sleep(0.05)
+
+    tab = await (await make_site(agent)).tab()
+    await tab.say("a table")
+    await settled(tab)
+    cells = "f => [...f.querySelectorAll('.text tr')].map(r => [...r.children].map(c => [c.localName, c.textContent]))"
+    assert await tab.answer.evaluate(cells) == [
+        [["th", "a"], ["th", "b"]],
+        [["td", "x|y"], ["td", "2 | <i>3"]],
+        [["td", "c"], ["td", "d"]],
+        [["td", "e"]],
+    ]
+    assert await tab.answer.locator(".text p").inner_text() == "| no | table |"
+
+
 async def test_text_that_is_taken_back_disappears(make_site: MakeSite) -> None:
     gate = asyncio.Event()
 
