@@ -13,6 +13,8 @@ from msgspec import Struct
 STEP = " › "  # noqa: RUF001 - the sign of a path through headings
 _HEADING = re.compile(r"(#{1,6})\s+(.+?)\s*#*$")
 _ITEM = re.compile(r"(?:[-*+]|\d+[.)])\s")
+_WRAPPED = re.compile(r"\n[ \t]*(?![ \t>*+-]|\d+[.)])")
+"""A line's end that a file has for its width's sake: a chat keeps it, and has a width of its own."""
 _LINK = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)")
 """A link to another file of the project leads nowhere from a chat."""
 
@@ -81,7 +83,8 @@ def _blocks(lines: Sequence[str]) -> Iterator[Block]:
 
     def cut() -> Iterator[Block]:
         if text:
-            yield Block("\n".join(text), group)
+            together = "\n".join(text)
+            yield Block(together if together.startswith("```") else _WRAPPED.sub(" ", together), group)
         text.clear()
 
     for line in lines:
