@@ -224,8 +224,8 @@ class Session:
         going = self.going or (self.queue[0] if self.queue else None)
         if services.draining:
             raise Refused("The server is shutting down: come back and send it again.", code="shutting_down")
-        if services.feed.failed is not None:
-            raise StoreError(str(services.feed.failed))
+        if (failed := services.feed.broken(self.id) or services.feed.failed) is not None:
+            raise StoreError(str(failed))
         if not data.strip():
             raise Refused("expected a message with text, got an empty one", code="empty_message")
         policy = when_busy or services.settings.when_busy

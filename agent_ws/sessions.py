@@ -106,6 +106,9 @@ class Sessions:
         """
         self._check_entered()
         found = self._loaded.get(session)
+        if found is not None and found.idle and self._feed.broken(session) is not None:
+            self._let_go(found)  # its log will never be saved: the store's own goes on
+            found = self._loaded.get(session)
         if found is None:
             async with self._loading:  # two tabs that come back at once get one session
                 found = self._loaded.get(session) or await self._load(session)
@@ -163,5 +166,8 @@ class Sessions:
         excess = len(self._loaded) - self.settings.limits.loaded_sessions
         if excess > 0:
             for other in [s for s in self._loaded.values() if s.idle and s is not session][:excess]:
-                if self._feed.release(other.id):
-                    del self._loaded[other.id]
+                self._let_go(other)
+
+    def _let_go(self, session: Session) -> None:
+        if self._feed.release(session.id):
+            del self._loaded[session.id]

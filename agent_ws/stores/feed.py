@@ -70,6 +70,10 @@ class Feed:
         """Why the store takes nothing at the moment; None while it works."""
         return self._failed
 
+    def broken(self, session: str) -> BatchError | None:
+        """Why the store will never take the rest of this log; None where it will."""
+        return self._fed[session].broken
+
     def add(self, log: Log, record: Record, *, saved: bool) -> None:
         """Feed `log` from now on. `saved`: the store has what the log was loaded with, and so the record."""
         fed = Fed(log, record, saved=saved)

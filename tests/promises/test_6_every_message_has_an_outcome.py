@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, core, drained, got, hello, of, say, serving, stubborn, types
+from helpers import Frame, Http, core, cursor, drained, got, hello, of, say, serving, stubborn, types
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
 from agent_ws.errors import StoreError
@@ -13,6 +13,7 @@ from agent_ws.events import Request
 from agent_ws.session import Session
 from agent_ws.settings import Limits, Settings, Timeouts, WhenBusy
 from agent_ws.stores import Batch, MemoryStore
+from agent_ws.stores.base import BatchError
 from agent_ws.testing.client import Client, Closed, connect
 from agent_ws.turn import Turn
 
@@ -249,11 +250,15 @@ class Slow(MemoryStore):
         super().__init__()
         self.gate = asyncio.Event()
         self.broken = False
+        self.refused = ""
+        """The session of which it takes nothing."""
 
     async def save(self, batches: Sequence[Batch]) -> None:
         await self.gate.wait()
         if self.broken:
             raise StoreError("the disk is full")
+        if self.refused in {batch.session for batch in batches}:
+            raise BatchError(self.refused, "another process wrote to it")
         await super().save(batches)
 
 
@@ -348,6 +353,31 @@ async def test_steering_that_moved_before_the_store_refused_it_is_not_run_either
         assert (await say(client, "but"))["outcome"] == "started"
         await drained(client)
         assert client.text() == "but"
+
+
+async def test_a_session_that_the_store_refuses_begins_nothing_and_comes_back_as_the_store_has_it(slow: Slow) -> None:
+    slow.gate.set()
+    script = Scripted(["a"])
+    async with serving(script, store=slow) as app:
+        async with connect(app) as client:
+            opened = await hello(client)
+            await say(client, "hi")
+            await drained(client, 1)
+            slow.refused = opened["session"]
+            assert (await say(client, "lost"))["code"] == "store_failed"
+            await drained(client, 1)
+            assert (await say(client, "never"))["code"] == "store_failed"
+            await drained(client, 1)
+            assert [turn.message for turn in script.turns] == ["hi", "lost"]
+            place = cursor(client, opened)
+        slow.refused = ""
+        async with connect(app) as back:
+            await hello(back, opened, **place)
+            assert (await got(back, "reset"))["reason"] == "ahead"
+            assert (await say(back, "never"))["outcome"] == "started"
+            await got(back, "done")
+            await drained(back, 1)
+            assert [frame["data"] for frame in of(back, "user")] == ["hi", "never"]
 
 
 # The agent asks
