@@ -54,7 +54,7 @@ class Brackets:
                 self.announced.pop(tool, None)
             case ToolResult(tool=tool, outcome=outcome):
                 self._close("tool", tool, self.tools)
-                self._over[tool] = "cancelled" if outcome == "interrupted" else "finished"
+                self._over[tool] = "cancelled" if outcome in ("interrupted", "timeout") else "finished"
             case SectionStart(section=section):
                 self._open("section", section, event.agent, self.sections)
             case SectionEnd(section=section):

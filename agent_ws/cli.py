@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="agent-ws",
         description="A WebSocket server for agents: live streaming, interrupts that stop, exact resume.",
     )
+    parser.add_argument("--version", action="version", version=f"agent-ws {version('agent-ws')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     times, limits = Timeouts(), Limits()
 

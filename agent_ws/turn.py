@@ -1,7 +1,7 @@
 """What an agent gets: the message, the history, and every way to answer.
 
 The one rule: a turn can write only while its run goes on; after that each method raises `Fenced`. Methods without
-`async` never wait.
+`async` never wait. All are for the event loop's thread: from another one go through `loop.call_soon_threadsafe`.
 """
 
 import asyncio

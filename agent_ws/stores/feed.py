@@ -170,7 +170,14 @@ class Feed:
         return turn
 
     async def _save(self, turn: dict[Fed, Batch]) -> None:
-        await self._store.save(list(turn.values()))
+        try:
+            await self._store.save(list(turn.values()))
+        except StoreError:
+            raise
+        except Exception as error:
+            # A driver's bug. It must not end the feed in silence: it is a store that fails until it works again.
+            logger.exception("the store's driver raised what is no StoreError")
+            raise StoreError(f"The store's driver failed ({type(error).__name__}).") from error
         for fed, batch in turn.items():
             fed.known = fed.epoch_known = True
             fed.durable += len(batch.events)

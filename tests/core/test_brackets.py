@@ -114,6 +114,7 @@ FATES: dict[str, tuple[Sequence[Event], dict[str, Fate]]] = {
     "closed": ((TOOL, ToolResult("t1")), {"t1": "finished"}),
     "failed": ((TOOL, ToolResult("t1", "error")), {"t1": "finished"}),
     "stopped": ((TOOL, ToolResult("t1", "interrupted")), {"t1": "cancelled"}),
+    "timed out": ((TOOL, ToolResult("t1", "timeout")), {"t1": "cancelled"}),
     "one of each": (
         (Tools((Call("t3", "c"),)), TOOL, ToolResult("t1"), ToolStart("t2", "b")),
         {"t1": "finished", "t2": "running", "t3": "never_started"},
