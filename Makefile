@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt schema clean
+.PHONY: help run test check fmt schema bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -28,8 +28,11 @@ fmt: .venv/.dev ## Format, and mend what the linter can mend
 schema: .venv/.run ## Write the schemas of the wire into schema/
 	$(BIN)/agent-ws schema
 
-clean: ## Remove all that was built, the environment too
-	rm -rf .venv .hypothesis .pytest_cache .ruff_cache build dist
+bench: bench/.venv/.done ## Measure speed beside other servers (a minute of it: ARGS="--quick")
+	bench/.venv/bin/python -m bench $(ARGS)
+
+clean: ## Remove all that was built, the environments too
+	rm -rf .venv bench/.venv bench/node_modules bench/results .hypothesis .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment is made anew, so that it never holds a package that the files no longer name. The development one can
@@ -43,3 +46,10 @@ clean: ## Remove all that was built, the environment too
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".$(EXTRA)"
 	@touch $(STAMPS)
+
+# An environment of its own: the frameworks to compare with have no place in the one that the tests run in.
+bench/.venv/.done: pyproject.toml constraints.txt bench/constraints.txt
+	@echo "Setting up bench/.venv (once)"
+	@$(PYTHON) -m venv --clear bench/.venv
+	@bench/.venv/bin/pip install -qq --disable-pip-version-check -c constraints.txt -c bench/constraints.txt -e ".[bench]"
+	@touch $@

@@ -1,0 +1,46 @@
+"""agent_ws as `agent-ws serve` runs it, with everything on: sessions, the log, the feed of the memory store, limits,
+receipts. The agent alone is the benchmark's.
+"""
+
+import asyncio
+import cProfile
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from agent_ws.events import Content, Emitted, Thinking
+from agent_ws.server.serve import make_server
+from agent_ws.settings import Settings
+from agent_ws.turn import Turn
+from bench.work import TOKEN, play
+
+
+def agent(turn: Turn) -> AsyncIterator[str | Emitted]:
+    """Plays what the message asks for."""
+    match turn.message.split():
+        case ["mixed", count]:
+            return _mixed(int(count))
+        case _:
+            return play(turn.message)
+
+
+async def _mixed(count: int) -> AsyncGenerator[Emitted]:
+    """Events that can't be merged."""
+    for k in range(count):
+        yield Thinking(TOKEN) if k % 2 else Content(TOKEN)
+
+
+def main(port: int, profile: str = "") -> None:
+    """Serve until a signal. `profile`: the file for a profile of all that was done until then."""
+    server = make_server(agent, Settings(), host="127.0.0.1", port=port)
+    profiler = cProfile.Profile()
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        if profile:
+            profiler.enable()
+        runner.run(server.serve())
+        if profile:
+            profiler.disable()
+            profiler.dump_stats(profile)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])
