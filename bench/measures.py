@@ -30,11 +30,11 @@ class Plan(Struct, frozen=True):
     """How long a run takes."""
 
     rounds: int = 3
-    seconds: float = 3.0
+    seconds: float = 2.5
     steps: int = 6
     peers: tuple[str, ...] = PEERS
     connections: int = 500
-    tries: int = 3
+    tries: int = 2
     """Of a step that others disturb."""
 
 

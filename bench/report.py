@@ -78,14 +78,26 @@ def table(results: Results) -> str:
             left = f"{row.title:<48}{cells}" if i == 0 else " " * (48 + 12 * len(names))
             lines.append(f"{left}   {words}{'' if not words else '  met' if met else '  MISS'}")
     lines += [f"skipped {name}: {reason}" for name, reason in results.skipped.items()]
-    noisy = [answer["answer"].get("others_busy", 0) for answer in results.raw]
-    if noisy:
-        lines.append(f"Other processes took up to {max(noisy):.0%} of the server's core during a measurement.")
-    limit = max(
-        (answer["answer"].get("generator_busy", 0) for answer in results.raw if answer["kind"] == "pace"), default=0
-    )
-    lines.append(f"The generator was busy for at most {limit:.0%} of a paced load.")
-    return "\n".join(lines)
+    return "\n".join(lines + _conditions(results))
+
+
+def _conditions(results: Results) -> list[str]:
+    """Whether the figures are the server's own, or the machine's, or the generator's."""
+    lines: list[str] = []
+    answers: dict[str, list[dict[str, float]]] = {}
+    for raw in results.raw:
+        answers.setdefault(raw["kind"], []).append(raw["answer"])
+    if seen := [answer["others_busy"] for kind in answers.values() for answer in kind if "others_busy" in answer]:
+        lines.append(f"Other processes took up to {max(seen):.0%} of the server's core during a measurement.")
+    if "pace" in answers:
+        most = max(answer["generator_busy"] for answer in answers["pace"])
+        lines.append(f"The generator was busy for at most {most:.0%} of a paced load.")
+    if "burst" in answers:
+        most = max(answer["frames_s"] for answer in answers["burst"])
+        lines.append(
+            f"It took up to {most:,.0f} frames a second at full blast; the floor's figure there is its ceiling."
+        )
+    return lines
 
 
 def _number(value: float) -> str:
