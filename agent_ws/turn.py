@@ -149,7 +149,7 @@ class Turn:
             raise
         except Fenced:
             raise
-        except Exception:
+        except Exception:  # whatever the tool's failure is, its bracket is closed before the agent may cope with it
             self.write(ToolResult(call.tool, "error", call.output))
             raise
         self.write(ToolResult(call.tool, call.outcome, call.output))

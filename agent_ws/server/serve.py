@@ -42,6 +42,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self.stopping.is_set() and self._drain is None:
+            # Its parent is this server, which stops ticking only when it is done.
             self._drain = asyncio.create_task(self._gateway.drain(), name="drain")
             self._drain.add_done_callback(lambda _: setattr(self, "should_exit", True))
         return await super().on_tick(counter)
