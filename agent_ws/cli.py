@@ -17,9 +17,7 @@ MAX_SECONDS = 366 * 24 * 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit status: 0 done, 1 cut short, 2 wrong use, 3 it could
-    not start.
-    """
+    """Run the command. Returns the exit status: 0 done, 1 cut short, 2 wrong use, 3 it could not start."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

@@ -48,10 +48,10 @@ class Cursor:
         if not events:
             return []
         merged = merge(events)
-        first, last = merged[0], merged[-1]
+        first = merged[0]
         if self.part and isinstance(first, Content | Thinking):
-            merged[0] = first = replace(first, data=first.data[self.part :])
-            last = merged[-1]
+            merged[0] = replace(first, data=first.data[self.part :])
+        last = merged[-1]
         if self._chunk != "token" and isinstance(last, Content | Thinking):
             merged.pop()
             return merged + self._cut(last, merged[-1].seq if merged else None, events)

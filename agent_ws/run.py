@@ -61,8 +61,9 @@ class Run:
         """What cancels one part alone: ("section", id) or ("agent", name)."""
         self.tool_limits: dict[str, float] = {}
         self.upstreams = 0
-        """Connections to a provider that are open; None of them ever: `upstream_used` is false."""
+        """Connections to a provider that are open."""
         self.upstream_used = False
+        """Whether there ever was one."""
         self.usage: Usage | None = None
         self.stop_reason = ""
         self.ending: Ending | None = None

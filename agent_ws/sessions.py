@@ -58,7 +58,7 @@ class Sessions:
 
     async def __aenter__(self) -> Self:
         await self._store.open()
-        # Not one of the tasks that are cancelled at the end: it ends by itself, with everything saved.
+        # Its parent is this registry. It is not cancelled at the end: it ends by itself, with everything saved.
         self._feeding = asyncio.create_task(self._feed.run(), name="feed")
         return self
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import anyio
 
+from .brackets import ID_CHARS
 from .errors import BracketError, Fenced, RunError, ToolTimeout
 from .events import (
     Call,
@@ -265,6 +266,8 @@ class Turn:
     @contextmanager
     def _part(self, kind: str, name: str) -> Generator[anyio.CancelScope]:
         """A cancel scope that an interrupt finds by name."""
+        if not 0 < len(name) <= ID_CHARS:
+            raise BracketError(f"expected a name of 1 to {ID_CHARS} characters for the {kind}, got {len(name)}")
         key = (kind, name)
         if key in self._run.parts:
             raise BracketError(f"expected one {kind} {name!r} at a time, got a second")

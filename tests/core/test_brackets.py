@@ -66,6 +66,8 @@ UNLAWFUL: dict[str, tuple[Sequence[Event], Event]] = {
     "the result of a call that was only announced": ((Tools((Call("t1", "a"),)),), ToolResult("t1")),
     "a request made twice": ((ASK,), ASK),
     "an answer to no request": ((), Resolved("q1", "replied")),
+    "an id that no client could name": ((), SectionStart("s" * 65)),
+    "an empty id": ((), ToolStart("", "search")),
     "a second answer": ((ASK, Resolved("q1", "replied")), Resolved("q1", "expired")),
 }
 

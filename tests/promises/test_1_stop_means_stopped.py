@@ -293,6 +293,25 @@ async def test_the_history_ends_where_the_screen_did() -> None:
 
 
 @virtual
+async def test_the_receipt_says_whether_the_task_came_to_its_own_end() -> None:
+    async def agent(turn: Turn) -> None:
+        if turn.message == "fail":
+            raise ValueError
+        if turn.message == "wait":
+            await asyncio.sleep(3600)
+
+    fates: dict[str, str] = {}
+    async with serving(agent) as app, connect(app) as client:
+        for message in ("done", "fail", "wait"):
+            await client.send({"message": message})
+            await client.until("start")
+            if message == "wait":
+                await client.send({"type": "interrupt"})
+            fates[message] = (await client.until("settled"))["task"]
+    assert fates == {"done": "finished", "fail": "finished", "wait": "cancelled"}
+
+
+@virtual
 async def test_a_task_that_goes_is_receipted_as_cancelled() -> None:
     gate = Gate()
     async with serving(Scripted(["a", gate])) as app, connect(app) as client:

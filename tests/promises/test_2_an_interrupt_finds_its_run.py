@@ -223,6 +223,30 @@ async def test_a_late_stop_does_not_kill_the_run_that_waited() -> None:
         await got(client, "done", run=second["run"])
 
 
+async def test_a_part_of_a_run_that_never_was_is_an_error() -> None:
+    gate = Gate()
+    async with serving(Scripted(["x", gate])) as app, connect(app) as client:
+        await say(client, "a")
+        for part in ("section", "agent"):
+            await client.send({"type": "interrupt", part: "s1", "run": "nobody's"})
+            error = await client.until("error")
+            assert (error["code"], error["about"]) == ("run_not_found", "nobody's")
+        gate.set()
+        await got(client, "done")
+
+
+async def test_an_agent_has_a_name_that_a_client_can_say() -> None:
+    async def agent(turn: Turn) -> None:
+        with pytest.raises(ExceptionGroup):
+            await turn.together(**{"a" * 65: Scripted(["never"])})
+        turn.content("refused")
+
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "go"})
+        await client.until("done")
+        assert client.text() == "refused"
+
+
 async def test_a_part_of_a_generator_that_never_waits() -> None:
     """The Stop comes while the generator stands in a `yield`: it has to reach the scope inside all the same."""
 

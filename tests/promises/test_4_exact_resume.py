@@ -1,5 +1,6 @@
 """Promise 4: who comes back with a cursor gets what it lacks, once, in order; or `reset` and everything."""
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,26 @@ import pytest
 from helpers import Frame, Http, core, cursor, drained, got, hello, of, say, serving, sse, stubborn, types
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
-from agent_ws.events import Call, SectionEnd, SectionStart, Status, Thinking, ToolResult, Tools, ToolStart
+from agent_ws.errors import FrameError
+from agent_ws.events import (
+    Call,
+    Event,
+    SectionEnd,
+    SectionStart,
+    Start,
+    Status,
+    Thinking,
+    ToolResult,
+    Tools,
+    ToolStart,
+    User,
+)
 from agent_ws.fold import merge
+from agent_ws.log import Epoch
+from agent_ws.session import hash_token
+from agent_ws.sessions import Sessions
 from agent_ws.settings import Limits, Settings
+from agent_ws.stores import Batch, MemoryStore, Record
 from agent_ws.testing.client import Client, Closed, connect
 from agent_ws.testing.invariants import Copy, check_copy
 from agent_ws.turn import Turn
@@ -394,3 +412,20 @@ async def test_a_wrong_token_and_a_wrong_name_open_nothing_and_are_answered_alik
                 with pytest.raises(Closed) as closed:
                     await thief.receive()
                 assert closed.value.code == 4404
+
+
+@virtual
+async def test_strangers_who_ask_for_a_session_do_not_load_it_again() -> None:
+    store = MemoryStore()
+    started: tuple[Event, ...] = (User("c1", "hi", seq=1, run="r1"), Start(seq=2, run="r1"))
+    record = Record("s", "me", hash_token("token"), 0.0)
+    await store.save([Batch("s", record, (Epoch("e", 1),), started)])
+    async with Sessions(Scripted(["again"]), Settings(), store=store) as sessions:
+        for _ in range(3):
+            with pytest.raises(FrameError, match="a session of yours"):
+                await sessions.find("s", owner="somebody", token="guess")
+            await asyncio.sleep(1)
+        session = await sessions.find("s", owner="me", token=None)
+        assert [type(event).__name__ for event in session.log.read(2)] == ["Error", "Settled"], "ended once"
+        assert len(session.log.epochs) == 2
+        await session.say("go on")

@@ -180,6 +180,7 @@ async def test_what_breaks_http_or_websocket_is_not_quoted_in_the_log(make_site:
     socket = await site.websocket({"cookie": f"agent_ws_owner={COOKIE}"})
     socket.send(TEXT.encode() + b"\xff", opcode=1)
     assert await socket.close_code() == 1007
+    assert len([line for line in log.lines if "1007" in line or "UTF-8" in line]) == 1
     socket = await site.websocket({"cookie": f"agent_ws_owner={COOKIE}"})
     socket.send(TEXT, opcode=3)
     assert await socket.close_code() == 1002

@@ -1,0 +1,56 @@
+"""What the application does around its agent and its page."""
+
+from types import TracebackType
+from typing import Self
+
+import httpx2
+import pytest
+from helpers import drained, serving
+
+from agent_ws import Turn, build_app
+from agent_ws.testing.client import connect, running
+
+
+class Holder:
+    """An agent that holds something while the server runs."""
+
+    def __init__(self) -> None:
+        self.course: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self.course.append("entered")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.course.append("left")
+
+    async def __call__(self, turn: Turn) -> None:
+        self.course.append("asked")
+        try:
+            await turn.wait_steered()
+        finally:
+            self.course.append("stopped")
+
+
+@pytest.mark.virtual
+async def test_an_agent_that_holds_something_gives_it_back_when_its_runs_are_over() -> None:
+    agent = Holder()
+    async with serving(agent) as app, connect(app) as client:
+        await client.send({"message": "hi"})
+        await client.until("start")
+        await drained(client, 1)
+    assert agent.course == ["entered", "asked", "stopped", "left"]
+
+
+async def test_the_page_brings_the_cookie_so_that_all_it_does_has_one_owner() -> None:
+    app = build_app(Holder())
+    async with (
+        running(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as browser,
+    ):
+        page = await browser.get("/")
+        assert page.status_code == 200
+        assert page.headers["set-cookie"].startswith("agent_ws_owner=")
+        assert "set-cookie" not in (await browser.get("/")).headers
