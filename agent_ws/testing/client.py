@@ -155,6 +155,7 @@ async def connect(
         "extensions": {"websocket.http.response": {}},
     }
     client = Client(app, scope, binary=any(name.endswith("msgpack") for name in subprotocols))
+    # No task group: what the test meets must reach it as it is, not in a group. It is awaited below.
     serving = asyncio.create_task(client.serve(), name="asgi")
     try:
         await client.open()
