@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt schema bench clean
+.PHONY: help run test check fmt prove bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -25,8 +25,8 @@ fmt: .venv/.dev ## Format, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-schema: .venv/.run ## Write the schemas of the wire into schema/
-	$(BIN)/agent-ws schema
+prove: .venv/.dev ## Prove what README.md claims, at length (one proof: ARGS="schedules")
+	PYTHONPATH=tests $(BIN)/python -m proofs --long $(ARGS)
 
 bench: bench/.venv/.done ## Measure speed beside other servers (a minute of it: ARGS="--quick")
 	bench/.venv/bin/python -m bench $(ARGS)

@@ -15,7 +15,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual(seeds=None): runs in virtual time, once for each seed")
 
 
-ORDER = ("core", "stores", "promises", "agents", "server", "schedules", "process", "e2e")
+ORDER = ("core", "stores", "promises", "agents", "server", "schedules", "proofs", "process", "e2e")
 """The folders, fastest first: what is broken is told as early as may be."""
 
 
@@ -31,3 +31,12 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     if seeds is None:
         return {"virtual": VirtualLoop}
     return {f"seed{seed}": partial(VirtualLoop, seed) for seed in range(seeds)}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the random tests did, by the property `facts` that each of them records."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "facts":
+                terminalreporter.write_sep("-", f"what {report.nodeid} met")
+                terminalreporter.write_line(str(text))

@@ -1,19 +1,22 @@
-"""The same world as in `test_seeded`, driven by Hypothesis: what fails is shrunk to the shortest schedule that does.
+"""The same world as in the proof `schedules`, driven by Hypothesis: what fails is shrunk to the shortest
+schedule that does.
 
 The schedules are the same each time. Others, and more: `EXAMPLES=2000 pytest tests/schedules/test_stateful.py`.
 """
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
-from chaos import STATS, STEPS, Tab, World
+from chaos import STEPS, Tab, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from loop import VirtualLoop
+from proofs.runner import said
 
 from agent_ws.settings import WhenBusy
 from agent_ws.streams import ChunkMode
@@ -21,6 +24,8 @@ from agent_ws.streams import ChunkMode
 pytestmark = pytest.mark.timeout(600)  # to shrink a failure takes minutes; without one it is over in seconds
 
 EXAMPLES = os.environ.get("EXAMPLES")
+
+facts: Counter[str] = Counter()
 
 tabs = st.integers(0, 2)
 quick = st.booleans()
@@ -58,7 +63,7 @@ class Schedule(RuleBasedStateMachine):
         self.runner.get_loop().run_until_complete(work)
 
     def step(self, work: Coroutine[Any, Any, None], *, quick: bool) -> None:
-        STATS["steps"] += 1
+        facts["steps"] += 1
         self.do(work)
         if not quick:
             self.do(self.at.settle())
@@ -77,7 +82,7 @@ class Schedule(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=lambda: VirtualLoop(seed))
 
         async def make() -> None:
-            self.world = await World.make(tabs=3, seconds=seconds)
+            self.world = await World.make(tabs=3, seconds=seconds, facts=facts)
             await self.world.connect(self.world.tabs[0])
 
         self.step(make(), quick=False)
@@ -167,7 +172,13 @@ class Schedule(RuleBasedStateMachine):
         self.step(self.at.pass_time(seconds), quick=False)
 
 
-TestSchedule = Schedule.TestCase
+class TestSchedule(Schedule.TestCase):
+    @pytest.fixture(autouse=True)
+    def _say_what_happened(self, record_property: Callable[[str, object], None]) -> Generator[None]:
+        yield
+        record_property("facts", said(facts))
+
+
 TestSchedule.settings = settings(
     derandomize=EXAMPLES is None,
     database=None,

@@ -22,7 +22,7 @@ CLIENT = {"hello", "message", "interrupt", "pause", "continue", "reply", "ping"}
 def test_the_committed_schemas_are_what_the_command_writes(tmp_path: Path) -> None:
     for fresh in schema.write(tmp_path):
         committed = ROOT / "schema" / fresh.name
-        assert committed.read_bytes() == fresh.read_bytes(), f"{fresh.name} is old: run `make schema`"
+        assert committed.read_bytes() == fresh.read_bytes(), f"{fresh.name} is old: run `agent-ws schema`"
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -1,14 +1,14 @@
 """A world for random schedules: the unmodified server on a disk that survives it, and tabs of one session.
 
-The one rule: whoever draws the schedule (`test_stateful`, `test_seeded`) only calls the verbs of `World`; what must be
-true is said here, once. All of it runs on one virtual loop, so that a crash, a slow disk and ten minutes of silence
-cost nothing and happen between any two steps.
+The one rule: whoever draws the schedule (`test_stateful`, the proof `schedules`) only calls the verbs of `World`; what
+must be true is said here, once. All of it runs on one virtual loop, so that a crash, a slow disk and ten minutes of
+silence cost nothing and happen between any two steps.
 """
 
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, cast
 
@@ -24,13 +24,15 @@ from agent_ws.streams import ChunkMode, boundary
 from agent_ws.testing.client import Client, Closed, Refused, connect, running
 from agent_ws.testing.invariants import Broken, Copy, check_copy, check_log
 
-STATS: Counter[str] = Counter()
-"""What happened in all worlds so far: printed at the end, so that nobody has to believe it."""
 TICK = 1e-6
 """Virtual time in which everything that can go on without a timer has gone on."""
 LONG = 2000.0
 """Longer than every limit of a run together."""
 SETTINGS = Settings(limits=Limits(queued=2))
+
+
+Tell = Callable[[str], None]
+"""Takes what happens, in lines."""
 
 
 # The agent: it plays its message, so a schedule says all there is to say, and a restart forgets nothing
@@ -268,9 +270,9 @@ class Tab:
             self._world.broken.append(error)
 
     def _take(self, frame: dict[str, Any]) -> None:
-        STATS["frames"] += 1
-        STATS["frames with a part"] += "part" in frame
         world = self._world
+        world.facts["frames"] += 1
+        world.facts["frames with a part"] += "part" in frame
         if "seq" in frame and self.holding:
             raise Broken(f"expected no event while it is paused, got {frame}")
         self.copy.take(frame)
@@ -281,7 +283,7 @@ class Tab:
                 if frame["resumed"]:
                     self._crashes = world.crashes
             case "reset":
-                STATS[f"reset {frame['reason']}"] += 1
+                world.facts[f"reset {frame['reason']}"] += 1
                 if self._crashes == world.crashes:
                     raise Broken(f"expected no reset where nothing had crashed, got {frame}")
                 self._crashes = world.crashes
@@ -290,7 +292,7 @@ class Tab:
                 world.accepted(frame)
             case "rejected":
                 self.unanswered[frame["id"]] -= 1
-                STATS[f"rejected {frame['code']}"] += 1
+                world.facts[f"rejected {frame['code']}"] += 1
                 world.rejected[frame["id"]].add(frame["code"])
             case "error" if "seq" not in frame:
                 self.errors[frame["code"]] += 1
@@ -350,8 +352,19 @@ class _Bugs(logging.Handler):
 class World:
     """A server, its disk, and some tabs. Inside a running virtual loop."""
 
-    def __init__(self, *, tabs: int, seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        tabs: int,
+        seconds: float,
+        facts: Counter[str] | None = None,
+        tell: Tell | None = print,
+    ) -> None:
         self.disk = Disk(seconds)
+        self.facts: Counter[str] = Counter() if facts is None else facts
+        """What happened, for a reader at the end: a random test that tried nothing passes too."""
+        self._tell = tell
+        """Takes what each verb does, in a line; pytest shows it for a schedule that fails."""
         self.session = ""
         self.token = ""
         chunks: tuple[ChunkMode, ...] = ("token", "word", "sentence")
@@ -376,17 +389,20 @@ class World:
         )
 
     @classmethod
-    async def make(cls, *, tabs: int, seconds: float) -> "World":
-        world = cls(tabs=tabs, seconds=seconds)
-        STATS["worlds"] += 1
+    async def make(
+        cls, *, tabs: int, seconds: float, facts: Counter[str] | None = None, tell: Tell | None = print
+    ) -> "World":
+        world = cls(tabs=tabs, seconds=seconds, facts=facts, tell=tell)
+        world.facts["worlds"] += 1
         await world._boot()
         return world
 
-    # What the schedule may do. Each verb prints itself: pytest shows it for a schedule that fails.
+    # What the schedule may do. Each verb tells what it does.
 
     def _note(self, what: str, tab: Tab | None = None) -> None:
-        who = f"tab {self.tabs.index(tab)} " if tab is not None else ""
-        print(f"{asyncio.get_running_loop().time():12.6f} {who}{what}")  # noqa: T201 - see above
+        if self._tell is not None:
+            who = f"tab {self.tabs.index(tab)} " if tab is not None else ""
+            self._tell(f"{asyncio.get_running_loop().time():12.6f} {who}{what}")
 
     async def connect(
         self, tab: Tab, chunk: ChunkMode | None = None, when_busy: WhenBusy | None = None, *, binary: bool = False
@@ -431,7 +447,7 @@ class World:
         await self.settle()
         if not (was_quiet and sent):
             return
-        STATS["late interrupts"] += run is not None and run not in going and bool(going)
+        self.facts["late interrupts"] += run is not None and run not in going and bool(going)
         left = self.open_runs()
         if run is None and left:
             raise Broken(f"expected nothing to go on after an interrupt, but {left} do")
@@ -480,7 +496,7 @@ class World:
     async def crash(self, *, landed: bool) -> None:
         """`kill -9`. The disk and the network stop first: whatever still runs of this server reaches nobody."""
         self._note(f"crash, {landed=}")
-        STATS["crashes"] += 1
+        self.facts["crashes"] += 1
         self.crashes += 1
         await self._drive.cut(landed=landed)
         for tab in self.tabs:
@@ -488,7 +504,7 @@ class World:
         self.aside(self._server.aclose())
         kept = self.disk.events(self.session)
         lost = len(self.events()) - len(kept)
-        STATS["crashes that lost events"] += lost > 0
+        self.facts["crashes that lost events"] += lost > 0
         await self._boot()
 
     async def drain(self) -> None:
@@ -501,7 +517,7 @@ class World:
     async def restart(self) -> None:
         """An orderly end and a new server: everything is there, nobody is reset."""
         self._note("restart")
-        STATS["restarts"] += 1
+        self.facts["restarts"] += 1
         self.draining = True
         await self._gateway.drain()
         await asyncio.sleep(TICK)
@@ -529,10 +545,11 @@ class World:
     async def settle(self) -> None:
         """Let everything happen that needs no time, then look at all of it."""
         await asyncio.sleep(TICK)
-        self._note(f"all quiet: {self.describe()}")
+        if self._tell is not None:
+            self._note(f"all quiet: {self.describe()}")
         self.quiet = all(tab.opened or tab.client is None for tab in self.tabs)  # else the session is being loaded
         self._raise()
-        STATS["checks"] += 1
+        self.facts["checks"] += 1
         events = self.events()
         check_log(events)
         self._check_messages(events)
@@ -622,7 +639,7 @@ class World:
 
     def accepted(self, frame: dict[str, Any]) -> None:
         """A tab was told that the store has a message: then it must survive whatever comes."""
-        STATS[f"accepted {frame['outcome']}"] += 1
+        self.facts[f"accepted {frame['outcome']}"] += 1
         message, run = frame["id"], frame["run"]
         if not any(isinstance(e, User) and (e.id, e.run) == (message, run) for e in self.disk.events(self.session)):
             raise Broken(f"expected `accepted` once the store has the message, got {frame} before that")
@@ -663,7 +680,7 @@ class World:
         if tab.client is None:
             return False
         self._note(f"sends {frame}", tab)
-        STATS[f"sent {frame['type']}"] += 1
+        self.facts[f"sent {frame['type']}"] += 1
         await tab.client.send(frame)
         self.quiet = False
         return True
