@@ -1,1 +1,3 @@
-"""What helps to test: the conformance suites, which other drivers and agents can run too."""
+"""What helps to test, for third parties too: the stores' conformance suite, a client without a socket, the promises as
+functions, and a proxy that does what networks do.
+"""
