@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from agent_ws.events import Content
 from agent_ws.testing.invariants import Copy
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "process"
+"""Where the agents are that they serve."""
 DEADLINE = 15.0
 """Seconds for anything that should take less than one. Generous: a machine may be busy."""
 
