@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
+from .addresses import network
 from .errors import AgentWsError
 from .settings import Limits, Settings, Timeouts, WhenBusy
 
@@ -62,6 +63,13 @@ def _host_name(text: str) -> str:
     return text
 
 
+def _proxy(text: str) -> str:
+    try:
+        return str(network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent-ws",
@@ -95,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     name = "the only name of this server, again for more (localhost and IP addresses)"
     add("--host-name", **more, type=_host_name, metavar="NAME", help=name)
     for option, default, what in (
+        ("--idle-after", times.idle, "a connection may be silent on both sides"),
         ("--orphan-after", times.orphan, "an answer goes on with no client watching"),
         ("--run-timeout", times.run, "an answer may take"),
         ("--silence-timeout", times.silence, "an agent may be silent, before its first event and between two"),
@@ -104,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         add(option, type=_seconds, default=default, metavar="S", help=f"seconds that {what} (%(default)g)")
     size = "bytes of the largest message that a client may send (%(default)s)"
     add("--message-bytes", type=_count, default=limits.message_bytes, metavar="N", help=size)
+    proxy = "a proxy, or a network of them, whose X-Forwarded-For tells the client's address, again for more (nobody's)"
+    add("--proxy", **more, type=_proxy, metavar="ADDRESS", help=proxy)
+    count = "connections in all (%(default)s)"
+    add("--connections", type=_count, default=limits.connections, metavar="N", help=count)
+    each = "connections of one address (%(default)s)"
+    add("--address-connections", type=_count, default=limits.address_connections, metavar="N", help=each)
     serve.set_defaults(run=_serve)
 
     schema = commands.add_parser(
@@ -130,10 +145,16 @@ def _serve(options: argparse.Namespace) -> int:
             silence=options.silence_timeout,
             run=options.run_timeout,
             tool=options.tool_timeout,
+            idle=options.idle_after,
             orphan=options.orphan_after,
             drain=options.drain,
         ),
-        limits=Limits(message_bytes=options.message_bytes),
+        proxies=tuple(options.proxy),
+        limits=Limits(
+            message_bytes=options.message_bytes,
+            connections=options.connections,
+            address_connections=options.address_connections,
+        ),
     )
     name = chosen(options.agent)
     agent = resolve(name)

@@ -2,6 +2,9 @@
 
 The one rule: it decides and never does. It knows the states of PROTOCOL.md and nothing of sessions, stores or time.
 
+A frame beyond the connection's rate is not served, but for `interrupt`: a Stop is cheap, and is what a client in
+trouble needs most. So it is read first and refused second.
+
     state    hello          message           other frames   not understood
     OPENING  Open → OPEN    Open, Do → OPEN   Close 4400     Close 4400
     OPEN     Close 4409     Do                Do, or Send    Send error; the tenth: Close 4400
@@ -20,16 +23,20 @@ from .frames import (
     Codec,
     Continue,
     ControlFrame,
+    ErrorFrame,
     Hello,
     Interrupt,
     Pause,
     Ping,
     Pong,
+    Rejected,
     Reply,
     Say,
     control_error,
 )
 from .settings import Limits, WhenBusy
+
+TOO_FAST = "expected fewer frames, or smaller ones: wait and send it again"
 
 
 class State(enum.Enum):
@@ -77,8 +84,8 @@ class Connection:
         self._bad = 0
         self._when_busy: WhenBusy | None = None
 
-    def receive(self, data: bytes | str) -> list[Effect]:
-        """What one WebSocket message asks for, in order."""
+    def receive(self, data: bytes | str, *, over: bool = False) -> list[Effect]:
+        """What one WebSocket message asks for, in order. `over`: it is beyond the connection's rate."""
         if self.state is State.CLOSED:
             return []
         size = len(data) if isinstance(data, bytes) else len(data.encode())
@@ -94,7 +101,17 @@ class Connection:
                 self.state = State.CLOSED
                 return [Close(error)]
             return [Send(control_error(error))]
-        return self._opening(frame) if self.state is State.OPENING else self._open(frame)
+        if self.state is State.OPENING:
+            return self._opening(frame)
+        if over and not isinstance(frame, Interrupt):
+            return [Send(_too_fast(frame))]
+        return self._open(frame)
+
+    def overrun(self) -> list[Effect]:
+        """What happens when too many frames were beyond the rate."""
+        if self.state is State.CLOSED:
+            return []
+        return self._close(TOO_FAST, "rate_limited")
 
     def timed_out(self) -> list[Effect]:
         """What happens when the first frame did not come in time."""
@@ -129,3 +146,14 @@ class Connection:
     def _close(self, message: str, code: str) -> list[Effect]:
         self.state = State.CLOSED
         return [Close(FrameError(message, code=code))]
+
+
+def _too_fast(frame: ClientFrame) -> ControlFrame:
+    """The answer to a frame that is not served. A message has an outcome all the same."""
+    match frame:
+        case Say(id=name):
+            return Rejected("rate_limited", TOO_FAST, name)
+        case Reply(request=request):
+            return ErrorFrame("rate_limited", TOO_FAST, request)
+        case _:
+            return ErrorFrame("rate_limited", TOO_FAST)

@@ -39,14 +39,22 @@ CODES: dict[str, Code] = {
     "forbidden": Code(4403, 403, retry=False),
     "session_not_found": Code(4404, 404, retry=False),
     "run_not_found": Code(None, 404, retry=False),
+    "not_found": Code(None, 404, retry=False),
+    "method_not_allowed": Code(None, 405, retry=False),
     "hello_timeout": Code(4408, 408, retry=False),
+    "idle": Code(4408, 408, retry=False),
     "conflict": Code(4409, 409, retry=False),
     "busy": Code(None, 409, retry=True),
     "request_not_open": Code(None, 409, retry=False),
     "message_too_big": Code(1009, 413, retry=False),
     "queue_full": Code(None, 429, retry=True),
+    "rate_limited": Code(4429, 429, retry=False),
+    "too_many_sessions": Code(4429, 429, retry=False),
     "internal_error": Code(4500, 500, retry=True),
     "shutting_down": Code(4503, 503, retry=True),
+    "old_connection": Code(4503, 503, retry=True),
+    "overloaded": Code(4503, 503, retry=True),
+    "too_many_connections": Code(None, 503, retry=True),
     "store_failed": Code(None, 503, retry=True),
     "slow_client": Code(4504, 504, retry=True),
     # Endings of a run
@@ -95,9 +103,13 @@ class FrameError(AgentWsError):
 
 
 class Refused(FrameError):
-    """The request was understood and nothing happened."""
+    """The request was understood and nothing happened. `wait`: seconds after which it may be made again."""
 
     code = "busy"
+
+    def __init__(self, message: str, *, code: str | None = None, wait: float = 1.0) -> None:
+        super().__init__(message, code=code)
+        self.wait = wait
 
 
 class RunError(AgentWsError):

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -54,6 +55,8 @@ class Sessions:
         )
         self._loaded: dict[str, Session] = {}
         """In the order of their last use."""
+        self._owned: Counter[str] = Counter()
+        """How many of those each owner has."""
         self._loading = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -85,10 +88,11 @@ class Sessions:
         return self._services.draining
 
     async def create(self, owner: str) -> tuple[Session, str]:
-        """A new session of `owner`'s, and its token, which is nowhere else."""
+        """A new session of `owner`'s, and its token, which is nowhere else. Raises `Refused`."""
         self._check_entered()
         if self._services.draining:
             raise Refused("The server is shutting down: come back.", code="shutting_down")
+        self._make_room(owner, 1)
         make = self._services.new_id
         token = make()
         record = Record(make(), owner, hash_token(token), self._services.wall())
@@ -102,7 +106,8 @@ class Sessions:
         """The session, for a client that may use it.
 
         Raises `FrameError` with `session_not_found` where there is none, and the same where it is somebody else's: an
-        answer must not tell which ids exist. Raises `StoreError` where the store can't be read.
+        answer must not tell which ids exist. Raises `Refused` where the owner has too many in use, `StoreError` where
+        the store can't be read.
         """
         self._check_entered()
         found = self._loaded.get(session)
@@ -117,6 +122,7 @@ class Sessions:
         if found is None or not found.admits(owner, token):
             raise FrameError("expected a session of yours, got an id that is not one", code="session_not_found")
         self._keep(found)
+        self._make_room(found.owner, 0, but=found)
         return found
 
     def _check_entered(self) -> None:
@@ -161,13 +167,30 @@ class Sessions:
 
     def _keep(self, session: Session) -> None:
         """Note its use, and let go of what has been idle longest where there are too many."""
-        self._loaded.pop(session.id, None)
+        if self._loaded.pop(session.id, None) is None:
+            self._owned[session.owner] += 1
         self._loaded[session.id] = session
         excess = len(self._loaded) - self.settings.limits.loaded_sessions
         if excess > 0:
             for other in [s for s in self._loaded.values() if s.idle and s is not session][:excess]:
                 self._let_go(other)
 
+    def _make_room(self, owner: str, more: int, *, but: Session | None = None) -> None:
+        """Let go of `owner`'s idle sessions where there would be too many with `more`. Raises `Refused` where all are
+        in use.
+        """
+        limit = self.settings.limits.owner_sessions
+        if self._owned[owner] + more <= limit:
+            return
+        # All of them: one at a time, each new session would look through all there are.
+        for other in [s for s in self._loaded.values() if s.owner == owner and s.idle and s is not but]:
+            self._let_go(other)
+        if self._owned[owner] + more > limit:
+            raise Refused(f"expected at most {limit} sessions of yours in use, got one more", code="too_many_sessions")
+
     def _let_go(self, session: Session) -> None:
         if self._feed.release(session.id):
             del self._loaded[session.id]
+            self._owned[session.owner] -= 1
+            if not self._owned[session.owner]:
+                del self._owned[session.owner]

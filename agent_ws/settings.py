@@ -40,6 +40,16 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """How long an HTTP stream may be silent: shorter than the idle limit of common proxies."""
     drain: float = 10.0
     """How long running answers may go on after SIGTERM."""
+    idle: float = 1800.0
+    """How long a connection may be silent on both sides, with nothing going: close 4408. Longer than a pause in a
+    conversation; a client that means to stay says `ping`, as the page does."""
+    age: float = 86_400.0
+    """How old a connection may get: close 4503, between 0.9 and 1 of it where nothing is going, at twice of it in any
+    case. So what a connection holds, also at a proxy, is set free in the end."""
+    lag: float = 1.0
+    """How late the event loop may be, until nothing new is begun: `overloaded`."""
+    lag_told: float = 0.1
+    """How late the event loop may be, until the log says so."""
     close: float = 5.0
     """How long the rest of the shutdown may take after the drain; then the process ends regardless."""
 
@@ -61,6 +71,29 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Events that one run may write: `run_too_long`."""
     loaded_sessions: int = 10_000
     """Sessions held in memory; idle ones beyond it are let go and come back from the store."""
+    owner_sessions: int = 1_000
+    """Sessions of one owner that are held in memory and not idle: `too_many_sessions`. More than any person has open;
+    less than lets one login crowd out the others."""
+    connections: int = 10_000
+    """Connections in all, from the first byte on: HTTP 503. Each takes some 20 KB, and a descriptor of the system."""
+    address_connections: int = 100
+    """Connections of one address: HTTP 503. An office behind one address has that many tabs; no one person does."""
+    frame_rate: float = 50.0
+    """Frames that a connection may send in a second, and requests of one address: `rate_limited`, HTTP 429. A voice
+    client that reports what it plays sends less."""
+    frame_burst: float = 200.0
+    """How many of them at once, after some quiet: a page that loads, an outbox that is sent again."""
+    byte_rate: float = 262_144.0
+    """Bytes that a connection may send in a second: `rate_limited`."""
+    byte_burst: float = 1_048_576.0
+    """How many of them at once, after some quiet."""
+    overruns: int = 100
+    """Frames beyond the rate, of which one a second is forgiven, until the connection is closed: 4429."""
+    session_rate: float = 5.0
+    """New sessions of one address in a second: `too_many_sessions`. An owner is free to make, so there is no other
+    limit to what strangers leave in the store."""
+    session_burst: float = 200.0
+    """How many of them at once, after some quiet."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -74,5 +107,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Origins of pages that may connect (`https://app.example.org`). Empty: the page's own host only."""
     hosts: tuple[str, ...] = ()
     """Names by which the server may be addressed. Empty: `localhost` and IP addresses."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies. Where one of them asks, the last address in `X-Forwarded-For` that is none of
+    theirs is the client's."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from ..settings import Settings
 from ..stores import Store
 from ..turn import Agent
+from .door import Doorkeeper
 from .gateway import Gateway
 from .guard import Guard, Owner
 from .http import HttpEndpoints
@@ -86,7 +87,7 @@ def build_app(agent: Agent, settings: Settings | None = None, *, store: Store | 
         ready = gateway.sessions.ready
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
-    middleware = [Middleware(Guard, settings=settings)]
+    middleware = [Middleware(Doorkeeper, door=gateway.door), Middleware(Guard, settings=settings)]
     if settings.origins:
         middleware.append(
             Middleware(

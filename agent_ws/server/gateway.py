@@ -10,10 +10,14 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from starlette.types import Scope
+
+from ..session import Session
 from ..sessions import Sessions
 from ..settings import Settings
 from ..stores import Store
 from ..turn import Agent
+from .door import Door
 
 logger = logging.getLogger("agent_ws")
 
@@ -23,6 +27,7 @@ class Gateway:
 
     def __init__(self, agent: Agent, settings: Settings, store: Store | None = None) -> None:
         self.settings = settings
+        self.door = Door(settings)
         self.sessions = Sessions(agent, settings, store=store)
         self._agent: Any = agent
         self._inside = AsyncExitStack()
@@ -46,6 +51,11 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._inside.__aexit__(kind, error, trace)
+
+    async def new_session(self, owner: str, scope: Scope) -> tuple[Session, str]:
+        """`Sessions.create`, for the client behind `scope`. Raises `Refused` where it has made too many."""
+        self.door.new_session(scope["state"]["address"])
+        return await self.sessions.create(owner)
 
     @property
     def draining(self) -> bool:

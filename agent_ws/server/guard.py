@@ -13,6 +13,7 @@ import logging
 import re
 import secrets
 from hashlib import sha256
+from math import ceil
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -31,6 +32,8 @@ PROBES = ("/healthz", "/readyz")
 PAGE = "/"
 HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+))(?::[0-9]{1,5})?")
 """A Host header (RFC 9110, 7.2): an address in brackets or a name, and a port."""
+COME_BACK = (429, 503)
+"""Statuses that say when to come back."""
 SHOWN = 100
 """Characters of a refused header that are told: enough to find the right option."""
 
@@ -44,7 +47,7 @@ class Guard:
         self._hosts = frozenset(name.lower() for name in settings.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or _path(scope) in PROBES:
+        if scope["type"] == "lifespan" or path_of(scope) in PROBES:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
@@ -68,7 +71,7 @@ class Guard:
                 return f"expected an allowed Origin, got {origin[:SHOWN]!r}: allow it with --origin"
             return None
         sites = headers.getlist("sec-fetch-site")
-        if _path(scope) != PAGE and not {"none", "same-origin"}.issuperset(sites):
+        if path_of(scope) != PAGE and not {"none", "same-origin"}.issuperset(sites):
             return "expected a request from our own pages, got one from another site's"
         return None
 
@@ -89,16 +92,24 @@ class Guard:
         return origin == f"https://{host}" or (origin == f"http://{host}" and not secure)
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str) -> None:
-    """Answer a request, or a WebSocket handshake, with an HTTP error."""
+async def refuse(
+    scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str, *, wait: float = 1.0
+) -> None:
+    """Answer a request, or a WebSocket handshake, with an HTTP error. `wait`: seconds, where it may be tried again."""
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await receive()
         await send({"type": "websocket.close", "code": 1008})  # the server makes it a 403
         return
-    await JSONResponse({"error": {"code": code, "message": message}}, status)(scope, receive, send)
+    await failure(status, code, message, wait)(scope, receive, send)
 
 
-def _path(scope: Scope) -> str:
+def failure(status: int, code: str, message: str, wait: float = 1.0) -> JSONResponse:
+    """An HTTP error, as PROTOCOL.md has it."""
+    headers = {"retry-after": str(ceil(wait))} if status in COME_BACK else None
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def path_of(scope: Scope) -> str:
     """The path as our routes have it: an application that we are mounted in has taken its part."""
     return scope["path"].removeprefix(scope.get("root_path", ""))
 

@@ -25,7 +25,7 @@ from ..log import Position
 from ..session import Session
 from ..settings import WhenBusy
 from .gateway import Gateway
-from .guard import Owner
+from .guard import Owner, failure
 from .stream import Stream, gzipped, pour
 
 logger = logging.getLogger("agent_ws")
@@ -150,7 +150,7 @@ class HttpEndpoints:
         if ask.session is not None:
             session = await self._find(ask, request.headers, owner)
         elif ask.message is not None:
-            session, token = await self._gateway.sessions.create(owner.name)
+            session, token = await self._gateway.new_session(owner.name, request.scope)
         else:
             return None
         stack.enter_context(session.view())
@@ -242,4 +242,4 @@ def _refusal(error: AgentWsError) -> JSONResponse:
     """An error as a response, and once in the log: what is refused may be somebody's attempt, or our store."""
     level = logging.ERROR if isinstance(error, StoreError) else logging.WARNING
     logger.log(logging.INFO if isinstance(error, Refused) else level, "refused a request: %s", error)
-    return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
+    return failure(error.status, error.code, str(error), error.wait if isinstance(error, Refused) else 1.0)

@@ -17,7 +17,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from ..errors import CODES
+from ..rates import FRAGMENT, Meter
 from ..settings import Timeouts
+from .door import OVER, Door
 
 if sys.platform == "linux":
     import fcntl
@@ -26,7 +28,7 @@ if sys.platform == "linux":
 logger = logging.getLogger("agent_ws")
 
 SLOW_CLIENT = CODES["slow_client"].close or 4504
-
+TOO_FAST = CODES["rate_limited"].close or 4429
 
 FRAGMENTS = 1024
 """Fragments of one WebSocket message."""
@@ -37,6 +39,10 @@ HEAD_BYTES = 131_072
 def _times_of(config: uvicorn.Config) -> Timeouts:
     """The time limits, which travel in the application's state: uvicorn makes its protocols itself."""
     return config.app.state.gateway.settings.timeouts  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportFunctionMemberAccess, reportUnknownVariableType]
+
+
+def _door_of(config: uvicorn.Config) -> Door:
+    return config.app.state.gateway.door  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportFunctionMemberAccess, reportUnknownVariableType]
 
 
 def _unread(transport: asyncio.Transport) -> int:
@@ -61,6 +67,8 @@ class _Stalling(asyncio.Protocol):
     transport: asyncio.Transport
     _stall: TimerHandle | None = None
     _left = 0
+    _seat: str | None = None
+    """Where the socket is counted: a WebSocket takes over that of the request which it began as."""
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -72,7 +80,14 @@ class _Stalling(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
+        if self._seat is not None:
+            _door_of(self.config).leave(self._seat)
+            self._seat = None
         super().connection_lost(exc)
+
+    def take_seat(self, seat: str | None) -> None:
+        """Be counted as `seat`, and give it back when the connection is lost."""
+        self._seat = seat
 
     def _watch(self) -> None:
         self._left = _unread(self.transport)
@@ -96,11 +111,29 @@ class _Stalling(asyncio.Protocol):
 
 class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket. Its messages have a
-    limit of fragments too: empty ones count for nothing in their size.
+    limit of fragments too: empty ones count for nothing in their size. And what an application never sees counts for
+    the rate of the connection all the same: fragments, pings, pongs that answer nothing.
     """
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        self._count()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self.pending_ping_payload is None or bytes(event.data) != self.pending_ping_payload:
+            self._count()
+        super().handle_pong(event)
+
+    def _count(self, frames: float = 1.0) -> None:
+        meter: Meter | None = self.scope.get("state", {}).get("meter")
+        now = self.loop.time()
+        if meter is not None and meter.over(now, frames=frames) and meter.strike(now) and not self.close_sent:
+            self.conn.fail(TOO_FAST, "rate_limited")
+            self.handle_parser_exception()
 
     def handle_cont(self, event: Frame) -> None:
         super().handle_cont(event)
+        self._count(FRAGMENT)
         if len(self.frames) > FRAGMENTS:
             self.frames = []
             self.conn.fail(1009, "too many fragments")
@@ -118,7 +151,7 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
 
 class StallingHttp(_Stalling, HttpToolsProtocol):
     """An HTTP connection that is cut off when its client takes nothing from a full socket, and that waits neither for
-    ever nor for ever more until a request's head is complete.
+    ever nor for ever more until a request's head is complete. It is counted from its first moment on.
     """
 
     _head: int | None = 0
@@ -127,7 +160,22 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn has it
         super().connection_made(transport)
+        seat = _door_of(self.config).seat(self.client[0] if self.client else "")
+        if seat is None:
+            logger.warning("refused a connection: there are too many")
+            transport.abort()
+            return
+        self.take_seat(seat)
+        if seat == OVER:
+            # It is refused when it asks: before that it would not listen.
+            self.app_state = self.app_state | {"over": True}
         self._await_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        upgraded = self.transport.get_protocol()
+        assert isinstance(upgraded, _Stalling)  # noqa: S101 - what uvicorn has just made
+        upgraded.take_seat(self._seat)  # this protocol is told nothing any more, not even that the connection is lost
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:

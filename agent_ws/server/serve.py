@@ -15,11 +15,15 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from msgspec.structs import replace
 
 from ..settings import Settings
 from ..turn import Agent
 from .app import build_app
 from .protocols import StallingHttp, StallingWebSocket
+
+if sys.platform != "win32":
+    import resource
 
 logger = logging.getLogger("agent_ws")
 
@@ -74,6 +78,39 @@ def make_server(agent: Agent, settings: Settings, *, host: str, port: int) -> Se
     return Server(config, app)
 
 
+def room(connections: int, soft: int, hard: int) -> tuple[int, int]:
+    """How many of `connections` a process can have, and the soft limit of descriptors for it, by the system's limits.
+
+    As many descriptors as connections are left for what the agents connect to: beyond that nothing works, not even to
+    open the store. A limit of -1 is none.
+    """
+    if soft < 0:
+        return connections, soft
+    soft = max(soft, 2 * connections if hard < 0 else min(2 * connections, hard))
+    return max(1, min(connections, soft // 2)), soft
+
+
+def fitted(settings: Settings) -> Settings:
+    """`settings` with no more connections than the system allows. Raises the process's soft limit, where it may."""
+    if sys.platform == "win32":
+        return settings
+    wanted = settings.limits.connections
+    old, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections, soft = room(wanted, old, hard)
+    if soft != old:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):  # a system that allows less than it says
+            connections, _ = room(wanted, old, old)
+    if connections < wanted:
+        logger.warning(
+            "the system's limit of open files leaves room for %d connections, not %d: raise it (ulimit -n)",
+            connections,
+            wanted,
+        )
+    return replace(settings, limits=replace(settings.limits, connections=connections))
+
+
 class _Plain(logging.Filter):
     """What uvicorn logs as if it were a bug and is none: a store that can't be opened, whose error says what to do, an
     address that can't be listened on; and not at all, because we log a line of our own: text that is not UTF-8, a
@@ -103,7 +140,7 @@ def set_up_logging() -> None:
 def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
     """Serve until a signal, then end in order. Returns the exit status: 0, or 1 where the end was cut short."""
     set_up_logging()
-    server = make_server(agent, settings, host=host, port=port)
+    server = make_server(agent, fitted(settings), host=host, port=port)
     served = threading.Event()
 
     def hurry() -> None:

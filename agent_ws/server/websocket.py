@@ -38,6 +38,7 @@ from ..frames import (
     control_error,
 )
 from ..log import Position
+from ..rates import Meter
 from ..session import Accepted as Taken
 from ..session import Session
 from ..turn import BREATH
@@ -69,6 +70,9 @@ class WebSocketEndpoint:
             await refuse(scope, receive, send, 503, "shutting_down", "The server is shutting down: come back.")
             return
         owner = Owner.of(scope)
+        limits = self._gateway.settings.limits
+        # There the server below finds it, for the frames that don't get here.
+        scope["state"]["meter"] = Meter(limits, asyncio.get_running_loop().time())
         await receive()  # websocket.connect
         await send(
             {
@@ -77,7 +81,7 @@ class WebSocketEndpoint:
                 "headers": owner.headers,
             }
         )
-        client = Client(self._gateway, Connection(codec, self._gateway.settings.limits), owner, receive, send)
+        client = Client(self._gateway, Connection(codec, limits), owner, receive, send, scope=scope)
         try:
             await client.serve()
         except Exception:
@@ -92,10 +96,21 @@ class WebSocketEndpoint:
 class Client:
     """One WebSocket client."""
 
-    def __init__(self, gateway: Gateway, connection: Connection, owner: Owner, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        connection: Connection,
+        owner: Owner,
+        receive: Receive,
+        send: Send,
+        *,
+        scope: Scope,
+    ) -> None:
         self._gateway = gateway
         self._connection = connection
         self._owner = owner
+        self._scope = scope
+        self._meter: Meter = scope["state"]["meter"]
         self._receive = receive
         self._send = send
         self._session: Session | None = None
@@ -109,14 +124,14 @@ class Client:
         """No run is going any more: what the client lacks is all that it will get."""
         self._wake = asyncio.Event()
         """Set when the writer may have something to do."""
-        self._scope = ExitStack()
+        self._inside = ExitStack()
         """What is given back when the client goes."""
         self._waiting: asyncio.TaskGroup = asyncio.TaskGroup()
 
     async def serve(self) -> None:
         """Serve until either side is finished."""
-        with self._scope:
-            self._scope.callback(self._gateway.join(self._drain))
+        with self._inside:
+            self._inside.callback(self._gateway.join(self._drain))
             try:
                 async with asyncio.TaskGroup() as group:
                     self._waiting = group
@@ -130,6 +145,7 @@ class Client:
     # Reading
 
     async def _read(self) -> None:
+        clock = asyncio.get_running_loop().time
         for count in itertools.count(1):
             if count % BREATH == 0:
                 # What came in one packet is read without ever waiting: the writer must get to its answers meanwhile.
@@ -141,7 +157,12 @@ class Client:
                     logger.warning("closed a client that broke the rules of WebSocket: %d", code)
                 raise Gone
             data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
-            for effect in self._connection.receive(data):
+            now = clock()
+            over = self._meter.over(now, len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode()))
+            effects = self._connection.receive(data, over=over)
+            if over and self._meter.strike(now):
+                effects += self._connection.overrun()
+            for effect in effects:
                 await self._serve(effect)
 
     async def _first_frame(self) -> None:
@@ -172,7 +193,7 @@ class Client:
         try:
             async with asyncio.timeout(gateway.settings.timeouts.hello):
                 if hello.session is None:
-                    session, token = await gateway.sessions.create(self._owner.name)
+                    session, token = await gateway.new_session(self._owner.name, self._scope)
                 else:
                     session = await gateway.sessions.find(hello.session, owner=self._owner.name, token=hello.token)
         except TimeoutError:
@@ -190,8 +211,8 @@ class Client:
         if hello.epoch is not None and hello.after is not None:
             position = Position(hello.epoch, hello.after, hello.part)
         cursor = Cursor(session.log, position, hello.chunk)
-        self._scope.enter_context(session.view())
-        self._scope.callback(session.log.watch(self._wake.set))
+        self._inside.enter_context(session.view())
+        self._inside.callback(session.log.watch(self._wake.set))
         self._session, self._cursor = session, cursor
         self._answer(
             SessionFrame(

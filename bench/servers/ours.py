@@ -1,5 +1,5 @@
 """agent_ws as `agent-ws serve` runs it, with everything on: sessions, the log, the feed of the memory store, limits,
-receipts. The agent alone is the benchmark's.
+receipts. The agent alone is the benchmark's, and what one address may do: all its clients have the same.
 """
 
 import asyncio
@@ -9,9 +9,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from agent_ws.events import Content, Emitted, Thinking
 from agent_ws.server.serve import make_server
-from agent_ws.settings import Settings
+from agent_ws.settings import Limits, Settings
 from agent_ws.turn import Turn
 from bench.work import TOKEN, play
+
+LIMITS = Limits(
+    address_connections=10_000, frame_rate=1e5, frame_burst=1e5, byte_rate=1e9, byte_burst=1e9, session_burst=1e5
+)
 
 
 def agent(turn: Turn) -> AsyncIterator[str | Emitted]:
@@ -31,7 +35,7 @@ async def _mixed(count: int) -> AsyncGenerator[Emitted]:
 
 def main(port: int, profile: str = "") -> None:
     """Serve until a signal. `profile`: the file for a profile of all that was done until then."""
-    server = make_server(agent, Settings(), host="127.0.0.1", port=port)
+    server = make_server(agent, Settings(limits=LIMITS), host="127.0.0.1", port=port)
     profiler = cProfile.Profile()
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         if profile:

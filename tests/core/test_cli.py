@@ -25,6 +25,11 @@ from agent_ws.cli import main
         ("--host-name", "https://example.org", "without a scheme"),
         ("--host-name", "example.org:8000", "without a scheme and a port"),
         ("--when-busy", "wait", "'queue'"),
+        ("--proxy", "proxy.example.org", "an IP address"),
+        ("--proxy", "10.0.0.1/8", "an IP address or a network"),
+        ("--connections", "0", "from 1 on"),
+        ("--address-connections", "-1", "from 1 on"),
+        ("--idle-after", "0", "more than 0"),
     ],
 )
 def test_a_wrong_option_is_refused(option: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from agent_ws.connection import Close, Connection, Do, Effect, Open, Send, State
-from agent_ws.frames import JSON, Continue, ErrorFrame, Hello, Interrupt, Pause, Pong, Reply, Say
+from agent_ws.frames import JSON, Continue, ErrorFrame, Hello, Interrupt, Pause, Pong, Rejected, Reply, Say
 from agent_ws.settings import Limits
 
 FRAMES: dict[str, object] = {
@@ -118,6 +118,49 @@ def test_a_message_over_the_limit_closes(opened: bool) -> None:  # noqa: FBT001 
     fits = '{"message":"' + "a" * (limit - 14) + '"}'
     assert len(fits) == limit
     assert new().receive(fits)[0] == Open(Hello())
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_beyond_the_rate_nothing_is_served_but_an_interrupt(name: str) -> None:
+    connection = new("message")
+    effects = connection.receive(raw(name), over=True)
+    match name:
+        case "interrupt":
+            assert effects == [Do(Interrupt())]
+        case "unknown" | "no object":
+            answers(effects, IS_OPEN[name][0])
+        case _:
+            [answer] = effects
+            assert isinstance(answer, Send)
+            kind = Rejected if name in ("message", "short") else ErrorFrame
+            assert isinstance(answer.frame, kind)
+            assert answer.frame.code == "rate_limited"
+    assert connection.state is State.OPEN
+
+
+def test_a_refused_frame_is_told_by_its_name() -> None:
+    connection = new("hello")
+    [message] = connection.receive('{"message": "hi", "id": "c1"}', over=True)
+    assert isinstance(message, Send)
+    assert isinstance(message.frame, Rejected)
+    assert message.frame.id == "c1"
+    [reply] = connection.receive(raw("reply"), over=True)
+    assert isinstance(reply, Send)
+    assert isinstance(reply.frame, ErrorFrame)
+    assert reply.frame.about == "q1"
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_first_frame_is_never_beyond_the_rate(name: str) -> None:
+    connection = new()
+    answers(connection.receive(raw(name), over=True), OPENING[name][0])
+
+
+def test_too_many_frames_beyond_the_rate_close() -> None:
+    connection = new("hello")
+    answers(connection.overrun(), 4429)
+    assert connection.state is State.CLOSED
+    assert connection.overrun() == []
 
 
 def test_the_policy_of_hello_is_that_of_its_messages() -> None:

@@ -12,7 +12,15 @@ from agent_ws.events import Fate
 
 PROTOCOL = (Path(__file__).parents[2] / "PROTOCOL.md").read_text()
 
-HANDSHAKE_AND_HTTP_ONLY = {"unauthorized", "forbidden", "message_too_big", "slow_client"}
+HANDSHAKE_AND_HTTP_ONLY = {
+    "unauthorized",
+    "forbidden",
+    "message_too_big",
+    "slow_client",
+    "not_found",
+    "method_not_allowed",
+    "too_many_connections",
+}
 """Codes that are no frame's: they close a connection, or are a status."""
 
 

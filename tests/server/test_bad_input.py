@@ -330,7 +330,7 @@ async def test_what_is_odd_and_allowed_is_served(make_site: MakeSite, watch: Wat
 
 
 async def test_frames_of_one_packet_are_answered_while_they_are_read(make_site: MakeSite) -> None:
-    site = await make_site(Scripted(["a"]))
+    site = await make_site(Scripted(["a"]), limits=Limits(frame_burst=2_000))
     socket = await opened(site)
     for number in range(1_000):  # more answers than may wait, which is no fault of a client that reads them
         socket.send(f'{{"type": "ping", "data": "{number}"}}')

@@ -259,7 +259,7 @@ async def test_cut_behind_any_event_nothing_is_lost_doubled_or_run_twice(make_si
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_cut_at_any_byte_nothing_is_lost_doubled_or_run_twice(make_site: MakeSite, encoding: str) -> None:
     agent = Scripted(EVERYTHING)
-    site = await make_site(agent)
+    site = await make_site(agent, limits=Limits(frame_burst=2_000, session_burst=2_000, address_connections=2_000))
     cookie = await cookie_of(site)
     cut = 1
     while True:

@@ -24,7 +24,7 @@ from agent_ws import Settings, Timeouts, Turn
 from agent_ws.agents.scripted import Scripted
 from agent_ws.server.app import build_app
 from agent_ws.server.protocols import SLOW_CLIENT, StallingHttp, StallingWebSocket
-from agent_ws.server.serve import Server, make_server
+from agent_ws.server.serve import Server, make_server, room
 
 # What is used of uvicorn
 
@@ -190,6 +190,22 @@ async def test_a_signal_drains_first_and_then_ends(capsys: pytest.CaptureFixture
         await serving
     assert server.force_exit is False
     assert f"http://127.0.0.1:{site.port}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections", "raised"),
+    [
+        (1_024, 1_048_576, 10_000, 20_000),  # the usual one of Linux
+        (1_024, 4_096, 2_048, 4_096),
+        (256, -1, 10_000, 20_000),  # macOS
+        (20_000, 20_000, 10_000, 20_000),
+        (65_536, 65_536, 10_000, 65_536),
+        (-1, -1, 10_000, -1),
+        (1, 1, 1, 1),
+    ],
+)
+def test_connections_fit_into_the_systems_limit(soft: int, hard: int, connections: int, raised: int) -> None:
+    assert room(10_000, soft, hard) == (connections, raised)
 
 
 # Clients that take nothing: the clock is virtual here
