@@ -135,9 +135,14 @@ class Client:
             try:
                 async with asyncio.TaskGroup() as group:
                     self._waiting = group
-                    group.create_task(self._read(), name="ws reader")
+                    reader = group.create_task(self._read(), name="ws reader")
                     group.create_task(self._first_frame(), name="ws first frame")
-                    await self._write()
+                    try:
+                        await self._write()
+                    except Gone:
+                        # What it said before it went may still be unread: a Stop, and then the tab is closed. Behind
+                        # that the reader meets the end by itself.
+                        await asyncio.wait({reader}, timeout=self._gateway.settings.timeouts.hello)
                     raise Gone  # noqa: TRY301 - it ends the group, which is the point
             except* Gone:
                 pass  # a detach: the run goes on

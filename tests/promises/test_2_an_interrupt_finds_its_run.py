@@ -148,6 +148,21 @@ async def test_after_a_reconnect_and_from_another_tab() -> None:
                 assert tab.text() == "a"
 
 
+@pytest.mark.virtual(seeds=20)
+async def test_from_a_tab_that_is_closed_in_the_same_breath() -> None:
+    gate = Gate()
+    async with serving(Scripted(["a", gate])) as app, connect(app) as watching:
+        opened = await hello(watching)
+        await say(watching, "hi")
+        await gate.reached.wait()
+        async with connect(app) as leaving:
+            await hello(leaving, opened)
+            await leaving.send({"type": "ping"})  # its answer finds nobody
+            await leaving.send({"type": "interrupt"})
+        await drained(watching)
+        assert endings(watching) == ["interrupted"]
+
+
 async def test_over_http() -> None:
     gate = Gate()
     async with serving(Scripted(["a", gate])) as app, connect(app) as client:
