@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import schedules
+from . import interrupts, schedules
 from .proof import Proof
 
-PROOFS: tuple[Proof, ...] = (schedules.PROOF,)
+PROOFS: tuple[Proof, ...] = (interrupts.PROOF, schedules.PROOF)

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -92,10 +92,18 @@ def _part(proof: Proof, seed: int, count: int, moved: Moved | None = None) -> Ou
         except Unprovable as lack:
             return replace(outcome, verdict="skipped", why=str(lack))
         except Exception as error:  # noqa: BLE001 - whatever is wrong disproves the claim
-            why = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            leaf = _leaf(error)
+            why = str(leaf) if isinstance(leaf, AssertionError) else f"{type(leaf).__name__}: {leaf}"
             trace = "".join(traceback.format_exception(error))
             return replace(outcome, verdict="failed", case=course.case, why=why, trace=trace, facts=dict(course.facts))
     return replace(outcome, facts=dict(course.facts))
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """What really went wrong, where task groups have wrapped it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
 
 
 def _child(proof: Proof, seed: int, count: int) -> Outcome:
