@@ -25,7 +25,7 @@ from .events import (
     Usage,
 )
 from .history import Message
-from .server import build_app
+from .server import Identity, Login, build_app
 from .settings import Limits, Settings, Timeouts
 from .turn import Agent, Turn
 
@@ -36,7 +36,9 @@ __all__ = [
     "Call",
     "Content",
     "Fenced",
+    "Identity",
     "Limits",
+    "Login",
     "Message",
     "Outline",
     "RunError",

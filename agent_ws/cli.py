@@ -1,9 +1,11 @@
-"""The command line: `agent-ws serve` and `agent-ws schema`."""
+"""The command line: `agent-ws serve`, `agent-ws token` and `agent-ws schema`."""
 
 import argparse
+import ipaddress
 import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -70,6 +72,33 @@ def _proxy(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _expires(text: str) -> datetime:
+    from .server.tokens import moment  # noqa: PLC0415 - `--help` must not wait for a server's imports
+
+    now = datetime.now(UTC)
+    span = re.fullmatch(r"([0-9]{1,5})([dh])", text)
+    try:
+        when = now + timedelta(hours=int(span[1]) * (24 if span[2] == "d" else 1)) if span else moment(text)
+    except ValueError:
+        when = now
+    if when <= now:
+        raise argparse.ArgumentTypeError(f"expected 90d, 12h or a time to come (2027-01-31T12:00:00Z), got {text!r}")
+    return when
+
+
+def _file(text: str) -> str:
+    if not text:  # a variable that is not set must not turn the login off
+        raise argparse.ArgumentTypeError("expected the path of a file, got an empty text")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may mean any address, and an empty one means all
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent-ws",
@@ -102,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--origin", **more, type=_origin, metavar="URL", help=site)
     name = "the only name of this server, again for more (localhost and IP addresses)"
     add("--host-name", **more, type=_host_name, metavar="NAME", help=name)
+    login = serve.add_mutually_exclusive_group()
+    file = "want a login: bearer tokens, by a file that `agent-ws token` wrote; it is read again when it changes"
+    login.add_argument("--tokens", type=_file, metavar="FILE", help=file)
+    anybody = "let in whoever can reach the server, also where --host is not this machine alone"
+    login.add_argument("--no-login", action="store_true", help=anybody)
     for option, default, what in (
         ("--idle-after", times.idle, "a connection may be silent on both sides"),
         ("--orphan-after", times.orphan, "an answer goes on with no client watching"),
@@ -121,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--address-connections", type=_count, default=limits.address_connections, metavar="N", help=each)
     serve.set_defaults(run=_serve)
 
+    token = commands.add_parser(
+        "token",
+        help="make a bearer token for `serve --tokens`",
+        description="Make a bearer token. Prints the line for the tokens file, which can't be turned back into the "
+        "token, and on the error output the token itself, this once: agent-ws token alice >> tokens",
+    )
+    token.add_argument("name", metavar="NAME", help="whose token: sessions belong to this name")
+    until = "when it ends: 90d, 12h, or 2027-01-31T12:00:00Z (never)"
+    token.add_argument("--expires", type=_expires, metavar="WHEN", help=until)
+    token.set_defaults(run=_token)
+
     schema = commands.add_parser(
         "schema",
         help="write the wire's JSON Schema and AsyncAPI",
@@ -132,6 +177,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if not (options.tokens or options.no_login or _is_loopback(options.host)):
+        raise ValueError(
+            f"expected a login where others can reach the server (--host {options.host!r}), got none: make a token "
+            "with `agent-ws token NAME >> FILE` and add `--tokens FILE`; or add `--no-login`, where whoever can reach "
+            "it may use it"
+        )
     from .agents import chosen, resolve  # noqa: PLC0415 - `--help` must not wait for a server's imports
     from .server.serve import serve  # noqa: PLC0415
 
@@ -140,6 +191,7 @@ def _serve(options: argparse.Namespace) -> int:
         when_busy=options.when_busy,
         origins=tuple(options.origin),
         hosts=tuple(options.host_name),
+        tokens=options.tokens or "",
         timeouts=Timeouts(
             first_event=options.silence_timeout,
             silence=options.silence_timeout,
@@ -161,6 +213,15 @@ def _serve(options: argparse.Namespace) -> int:
     hint = " (works offline; set ANTHROPIC_API_KEY to talk to Claude)" if name == "demo" else ""
     print(f"agent: {name}{hint}\nsessions: {options.store}")
     return serve(agent, settings, host=options.host, port=options.port)
+
+
+def _token(options: argparse.Namespace) -> int:
+    from .server.tokens import fresh  # noqa: PLC0415 - `--help` must not wait for a server's imports
+
+    token, line = fresh(options.name, options.expires)
+    print(line)
+    print(f"The token of {options.name}, shown this once: {token}", file=sys.stderr)
+    return 0
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -142,3 +142,13 @@ class StoreError(AgentWsError):
     """The store could not read or write."""
 
     code = "store_failed"
+
+
+def place(error: BaseException) -> str:
+    """Where an exception came from, without its text, which may hold a secret: `file:line` of the innermost frame."""
+    trace = error.__traceback__
+    if trace is None:
+        return "unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .errors import AgentWsError, Refused, RunError
+from .errors import AgentWsError, Refused, RunError, place
 from .events import Done, Ending, Error, Interrupted, Resolved, Settled, Start, Status, TaskFate, Usage, User
 from .log import Log
 from .settings import Settings
@@ -151,7 +151,7 @@ class Run:
         except BaseException as error:  # noqa: BLE001 - user code: SystemExit too must not end the server
             if not self.writer.fenced:
                 # The text of a foreign exception may hold a key or a message: its type and place are enough to find it.
-                logger.error("run %s: the agent failed: %s at %s", self.id, type(error).__name__, _place(error))  # noqa: TRY400
+                logger.error("run %s: the agent failed: %s at %s", self.id, type(error).__name__, place(error))  # noqa: TRY400
                 self.end(Error("agent_error", f"The agent failed ({type(error).__name__})."))
             elif not isinstance(error, AgentWsError):
                 logger.debug("run %s: %s while it was stopped", self.id, type(error).__name__)
@@ -225,13 +225,3 @@ class Run:
             )
         )
         self._changed(self)
-
-
-def _place(error: BaseException) -> str:
-    """Where an exception came from, without its text: `file:line` of the innermost frame."""
-    trace = error.__traceback__
-    if trace is None:
-        return "unknown place"
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

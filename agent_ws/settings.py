@@ -36,6 +36,12 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """From the upgrade to the first frame: close 4408. For an HTTP request's head and its body, each: 408."""
     stall: float = 5.0
     """How long a client may take nothing from a full socket: close 4504."""
+    login: float = 5.0
+    """How long the server's own check of a login may take: `internal_error`."""
+    ticket: float = 30.0
+    """How long a ticket waits for its connection."""
+    look: float = 1.0
+    """Between two looks whether the tokens file has changed; what changed counts from the second on."""
     heartbeat: float = 15.0
     """How long an HTTP stream may be silent: shorter than the idle limit of common proxies."""
     drain: float = 10.0
@@ -69,6 +75,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Text that one run may write: `run_too_long`."""
     run_events: int = 1024 * 1024
     """Events that one run may write: `run_too_long`."""
+    tickets: int = 10_000
+    """Tickets that wait; beyond it the oldest is dropped."""
+    tickets_each: int = 16
+    """The same, of one owner."""
+    tokens_bytes: int = 262_144
+    """The tokens file: it is read on the event loop."""
     loaded_sessions: int = 10_000
     """Sessions held in memory; idle ones beyond it are let go and come back from the store."""
     owner_sessions: int = 1_000
@@ -110,5 +122,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     proxies: tuple[str, ...] = ()
     """Addresses and networks of proxies. Where one of them asks, the last address in `X-Forwarded-For` that is none of
     theirs is the client's."""
+    tokens: str = ""
+    """A file of bearer tokens (`agent-ws token`), which makes the server want a login. Empty: no such file."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

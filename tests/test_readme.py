@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from agent_ws import build_app
-from agent_ws.testing.client import connect, running
+from agent_ws.testing.client import Closed, connect, running
 from agent_ws.turn import Agent
 
 pytestmark = pytest.mark.virtual
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SMALLEST, RICHER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SMALLEST, RICHER, LOGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def agent_of(block: str) -> Agent:
@@ -46,6 +46,25 @@ async def test_the_richer_agent_asks_and_acts() -> None:
         asked = await client.until("request")
         await client.send({"type": "reply", "request": asked["request"], "data": {"approved": False}})
         assert (await client.until("content"))["data"] == "Nothing was deleted."
+
+
+async def test_the_check_lets_in_who_is_logged_in_and_nobody_else() -> None:
+    names: dict[str, Any] = {}
+    exec(LOGIN, names)  # noqa: S102 - our own page
+    app = names["app"]
+    (session,) = names["LOGGED_IN"]
+    async with running(app):
+        async with connect(app, headers={"cookie": f"session={session}"}) as client:
+            await client.send({"message": "Hello agent"})
+            await client.until("done")
+            assert client.text() == "You said: Hello agent"
+            assert app.state.gateway.revoke("alice") == 1
+            with pytest.raises(Closed, match="4401 unauthorized"):
+                await client.until("settled", run="none such")
+        async with connect(app, headers={"cookie": "session=x"}) as client:
+            await client.send({"message": "Hello agent"})
+            with pytest.raises(Closed, match="4401 unauthorized"):
+                await client.until("done")
 
 
 async def test_the_commands_that_it_names_are_there() -> None:

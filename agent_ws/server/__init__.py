@@ -1,5 +1,6 @@
 """The shell: sockets, requests and the process around the core."""
 
 from .app import build_app
+from .login import Identity, Login
 
-__all__ = ["build_app"]
+__all__ = ["Identity", "Login", "build_app"]

@@ -1,6 +1,6 @@
 """The ASGI application: routes, and what every response has.
 
-The one rule: everything is behind the guard but the probes.
+The one rule: everything is behind the guard and the login but the probes, and the page, which needs no login.
 """
 
 import contextlib
@@ -19,10 +19,12 @@ from starlette.types import Receive, Scope, Send
 from ..settings import Settings
 from ..stores import Store
 from ..turn import Agent
+from .access import Admission, Visitor
 from .door import Doorkeeper
 from .gateway import Gateway
-from .guard import Guard, Owner
+from .guard import Guard
 from .http import HttpEndpoints
+from .login import Login
 from .websocket import WebSocketEndpoint
 
 CSP = (
@@ -53,16 +55,20 @@ class _Assets(StaticFiles):
         return response
 
 
-def build_app(agent: Agent, settings: Settings | None = None, *, store: Store | None = None) -> Starlette:
+def build_app(
+    agent: Agent, settings: Settings | None = None, *, store: Store | None = None, login: Login | None = None
+) -> Starlette:
     """The gateway in front of `agent`, for any ASGI server. Its lifespan must be run: it opens the store.
 
     `store` is a driver of your own (`agent_ws.stores.Store`), not open yet; without it `settings.store` names one.
+    `login` is a check of your own that says who a client is. Without it and without `settings.tokens` who can reach the
+    server can use it. Raises `ValueError` for both at once, and for a tokens file that can't be read.
 
     `app.state.gateway` is the `Gateway`; call `await app.state.gateway.drain()` before the server closes its
     connections, as `agent-ws serve` does, to shut down without cutting answers.
     """
     settings = settings or Settings()
-    gateway = Gateway(agent, settings, store)
+    gateway = Gateway(agent, settings, store, login)
     http = HttpEndpoints(gateway)
     folder = page_folder()
 
@@ -74,7 +80,7 @@ def build_app(agent: Agent, settings: Settings | None = None, *, store: Store | 
     async def page(request: Request) -> Response:
         # With the cookie, so that whatever the page does first, twice at once perhaps, has one owner.
         response = FileResponse(folder / "index.html", headers=PAGE_HEADERS)
-        response.raw_headers += Owner.of(request.scope).headers
+        response.raw_headers += Visitor.of(request.scope).headers
         return response
 
     async def bug(_: Request, __: Exception) -> Response:
@@ -98,12 +104,15 @@ def build_app(agent: Agent, settings: Settings | None = None, *, store: Store | 
                 allow_credentials=True,
             )
         )
+    middleware.append(Middleware(Admission, access=gateway.access))
+    tickets = [Route("/api/agent/ticket", http.ticket, methods=["POST"])] if gateway.access.required else []
     app = Starlette(
         routes=[
             WebSocketRoute("/ws", WebSocketEndpoint(gateway)),
             Route("/api/agent/stream", _Stream(http), methods=["GET", "POST"]),
             Route("/api/agent/interrupt", http.interrupt, methods=["POST"]),
             Route("/api/agent/reply", http.reply, methods=["POST"]),
+            *tickets,
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/", page),

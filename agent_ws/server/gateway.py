@@ -16,8 +16,11 @@ from ..session import Session
 from ..sessions import Sessions
 from ..settings import Settings
 from ..stores import Store
+from ..tasks import Tasks
 from ..turn import Agent
+from .access import Access
 from .door import Door
+from .login import Login
 
 logger = logging.getLogger("agent_ws")
 
@@ -25,12 +28,16 @@ logger = logging.getLogger("agent_ws")
 class Gateway:
     """One process's gateway. An async context manager: it serves inside, and so is the agent, where it is one too."""
 
-    def __init__(self, agent: Agent, settings: Settings, store: Store | None = None) -> None:
+    def __init__(
+        self, agent: Agent, settings: Settings, store: Store | None = None, login: Login | None = None
+    ) -> None:
         self.settings = settings
         self.door = Door(settings)
+        self.access = Access(settings, login)
         self.sessions = Sessions(agent, settings, store=store)
         self._agent: Any = agent
         self._inside = AsyncExitStack()
+        self._tasks = Tasks()
         self._clients: dict[int, Callable[[bool], None]] = {}
         self._joined = 0
         self._empty = asyncio.Event()
@@ -44,6 +51,9 @@ class Gateway:
             if hasattr(self._agent, "__aenter__"):
                 await stack.enter_async_context(self._agent)
             await stack.enter_async_context(self.sessions)
+            if self.settings.tokens:
+                stack.push_async_callback(self._tasks.close, self.settings.timeouts.grace)
+                self._tasks.spawn(self.access.watch(), "tokens file")
             self._inside = stack.pop_all()
         return self
 
@@ -61,6 +71,16 @@ class Gateway:
     def draining(self) -> bool:
         """Whether the shutdown has begun."""
         return self.sessions.draining
+
+    def revoke(self, owner: str | None = None, *, id: str | None = None) -> int:
+        """End the connections and tickets of an owner, of one login, or of an owner's one login, at once; their runs go
+        on. Returns how many connections that were.
+
+        It ends what is there: let your check refuse the login first, or the client comes back with it.
+        """
+        if owner is None and id is None:
+            raise ValueError("expected an owner or the id of a login, got neither")
+        return self.access.revoke(lambda login: owner in (None, login.owner) and id in (None, login.id))
 
     def join(self, drain: Callable[[bool], None]) -> Callable[[], None]:
         """Count a client. `drain(last)` tells it that the shutdown has begun; with `last`, that no run is going.

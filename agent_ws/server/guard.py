@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..errors import CODES
 from ..settings import Settings
 
 logger = logging.getLogger("agent_ws")
@@ -34,6 +35,7 @@ HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+))(?::[0-9]{1,5})?")
 """A Host header (RFC 9110, 7.2): an address in brackets or a name, and a port."""
 COME_BACK = (429, 503)
 """Statuses that say when to come back."""
+UNAUTHORIZED = CODES["unauthorized"].status
 SHOWN = 100
 """Characters of a refused header that are told: enough to find the right option."""
 
@@ -105,7 +107,9 @@ async def refuse(
 
 def failure(status: int, code: str, message: str, wait: float = 1.0) -> JSONResponse:
     """An HTTP error, as PROTOCOL.md has it."""
-    headers = {"retry-after": str(ceil(wait))} if status in COME_BACK else None
+    headers = {"retry-after": str(ceil(wait))} if status in COME_BACK else {}
+    if status == UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
@@ -126,7 +130,9 @@ def _is_address(name: str, version: int) -> bool:
 
 
 class Owner:
-    """Who a request comes from: a browser by its cookie, anyone else by nothing until a token says so."""
+    """Who a request comes from where there is no login: a browser by its cookie, anyone else by nothing until a token
+    says so.
+    """
 
     def __init__(self, headers: Headers, *, secure: bool) -> None:
         sent = _cookie(headers)

@@ -6,6 +6,7 @@ goes on reading.
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -24,9 +25,11 @@ from ..frames import Count, Id, check_plain, why
 from ..log import Position
 from ..session import Session
 from ..settings import WhenBusy
+from .access import Visitor, unauthorized
 from .gateway import Gateway
-from .guard import Owner, failure
+from .guard import failure
 from .stream import Stream, gzipped, pour
+from .tokens import bearer
 
 logger = logging.getLogger("agent_ws")
 
@@ -78,6 +81,15 @@ class HttpEndpoints:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
+    async def ticket(self, request: Request) -> Response:
+        """What a page that is logged in opens its WebSocket with."""
+        try:
+            ticket = self._gateway.access.issue(Visitor.of(request.scope))
+        except AgentWsError as error:
+            return _refusal(error)
+        expires_in = math.floor(self._gateway.settings.timeouts.ticket)
+        return JSONResponse({"ticket": ticket, "expires_in": expires_in}, headers={"cache-control": "no-store"})
+
     async def interrupt(self, request: Request) -> Response:
         """Stop a run, all runs of a session, or a part of one."""
 
@@ -104,7 +116,7 @@ class HttpEndpoints:
     ) -> Response:
         try:
             ask = await self._read(request, kind)
-            session = await self._find(ask, request.headers, Owner.of(request.scope))
+            session = await self._find(ask, request)
             return JSONResponse(await act(ask, session))
         except AgentWsError as error:
             return _refusal(error)
@@ -114,10 +126,10 @@ class HttpEndpoints:
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET` and `POST /api/agent/stream`, as an ASGI application."""
         request = Request(scope, receive)
-        owner = Owner.of(scope)
+        visitor = Visitor.of(scope)
         with ExitStack() as stack:
             try:
-                stream = await self._open(request, owner, stack)
+                stream = await self._open(request, visitor, stack)
             except AgentWsError as error:
                 await _refusal(error)(scope, receive, send)
                 return
@@ -131,15 +143,16 @@ class HttpEndpoints:
                 (b"content-type", dialect.media_type.encode()),
                 (b"cache-control", b"no-store"),
                 (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
-                *owner.headers,
+                *visitor.headers,
             ]
+            visitor.on_end(lambda: stream.refuse(unauthorized()))
             chunks = stream.chunks(dialect)
             if "gzip" in preferred(_listed(request.headers, "accept-encoding")):
                 headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
                 chunks = gzipped(chunks)
             await pour(chunks, headers, receive, send)
 
-    async def _open(self, request: Request, owner: Owner, stack: ExitStack) -> Stream | None:
+    async def _open(self, request: Request, visitor: Visitor, stack: ExitStack) -> Stream | None:
         """Everything that can be refused with a status, before the stream begins. None: there is nothing to read."""
         ask = await self._asked(request)
         place = None
@@ -148,9 +161,9 @@ class HttpEndpoints:
             ask = StreamAsk(session=place.session, token=ask.token)
         token = None
         if ask.session is not None:
-            session = await self._find(ask, request.headers, owner)
+            session = await self._find(ask, request)
         elif ask.message is not None:
-            session, token = await self._gateway.new_session(owner.name, request.scope)
+            session, token = await self._gateway.new_session(visitor.check(), request.scope)
         else:
             return None
         stack.enter_context(session.view())
@@ -175,10 +188,11 @@ class HttpEndpoints:
             Cursor(session.log, start),
             self._gateway.settings,
             run=run,
-            token=token,
+            token=visitor.token(token),
             taken=taken,
             resumed=claimed is not None,
         )
+        stack.callback(session.log.watch(stream.wake))
         return stream if taken is not None or stream.promises() else None
 
     async def _asked(self, request: Request) -> StreamAsk:
@@ -188,7 +202,6 @@ class HttpEndpoints:
                 limit = self._gateway.settings.limits.message_bytes
                 if len(request.scope["query_string"]) > limit:
                     raise FrameError(f"expected at most {limit} bytes, got more", code="message_too_big")
-                _check_address(request)
                 try:
                     return msgspec.convert(dict(query), StreamAsk, strict=False)
                 except msgspec.ValidationError as error:
@@ -200,7 +213,6 @@ class HttpEndpoints:
 
     async def _read(self, request: Request, kind: type[AskT]) -> AskT:
         """The body. Raises `FrameError`, or `ClientDisconnect` where the client goes before its end."""
-        _check_address(request)
         limit = self._gateway.settings.limits.message_bytes
         body = bytearray()
         try:
@@ -216,21 +228,18 @@ class HttpEndpoints:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise FrameError(f"expected a JSON object as PROTOCOL.md says, got one that is not: {why(error)}") from None
 
-    async def _find(self, ask: _Ask, headers: Headers, owner: Owner) -> Session:
+    async def _find(self, ask: _Ask, request: Request) -> Session:
         if ask.session is None:
             raise FrameError("expected a `session`, got none")
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        token = ask.token or (bearer.strip() if scheme.lower() == "bearer" else None)
+        visitor = Visitor.of(request.scope)
+        token = visitor.token(ask.token or bearer(request.headers.getlist("authorization")))
         try:
             async with asyncio.timeout(self._gateway.settings.timeouts.hello):
-                return await self._gateway.sessions.find(ask.session, owner=owner.name, token=token)
+                session = await self._gateway.sessions.find(ask.session, owner=visitor.check(), token=token)
         except TimeoutError:
             raise StoreError("The store did not answer in time: come back.") from None
-
-
-def _check_address(request: Request) -> None:
-    if "token" in request.query_params:
-        raise FrameError("expected the token as `Authorization: Bearer`: an address is written to logs")
+        visitor.check()  # its login may have ended meanwhile
+        return session
 
 
 def _listed(headers: Headers, name: str) -> str:

@@ -13,8 +13,9 @@ from starlette.types import Receive, Send
 
 from ..cursor import Cursor
 from ..dialects import Dialect, Place
+from ..errors import FrameError
 from ..events import ENDINGS, User
-from ..frames import Accepted, LimitsNotice, Reset, SessionFrame
+from ..frames import Accepted, LimitsNotice, Reset, SessionFrame, control_error
 from ..log import Position
 from ..session import Accepted as Taken
 from ..session import Session
@@ -50,6 +51,17 @@ class Stream:
         self._token = token
         self._taken = taken
         self._resumed = resumed
+        self._refusal: FrameError | None = None
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """The log has grown. To be called while the stream is read."""
+        self._wake.set()
+
+    def refuse(self, error: FrameError) -> None:
+        """End it at once: `error` is its last frame, and nothing says that it was complete."""
+        self._refusal = error
+        self._wake.set()
 
     def promises(self) -> bool:
         """Whether it has or will have anything to send."""
@@ -62,12 +74,13 @@ class Stream:
 
     async def chunks(self, dialect: Dialect) -> AsyncGenerator[bytes]:
         """The stream's bytes, in pieces that are each to be sent at once."""
-        cursor, log, session = self._cursor, self._session.log, self._session
+        cursor, session = self._cursor, self._session
         clock, silence = asyncio.get_running_loop().time, self._settings.timeouts.heartbeat
         place = self._place(cursor.seq)
         yield b"".join(dialect.control(frame, place) for frame in self._head())
         spoke = clock()
-        while True:
+        while self._refusal is None:
+            self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
             # Asked before the log is read: what an ending run wrote is then surely in what is read.
             over = not session.is_open(self._run)
             piece = bytearray()
@@ -86,8 +99,12 @@ class Stream:
                     yield bytes(piece)
                     piece.clear()
                     spoke = clock()
+                    if self._refusal is not None:
+                        break
             else:
                 over = over and not cursor.behind
+            if self._refusal is not None:
+                break
             if over:
                 yield bytes(piece) + dialect.end(place)
                 return
@@ -102,9 +119,10 @@ class Stream:
                 continue
             try:
                 async with asyncio.timeout_at(spoke + silence):
-                    await log.wait(cursor.seq)
+                    await self._wake.wait()
             except TimeoutError:
                 pass  # and around: time for a heartbeat
+        yield dialect.control(control_error(self._refusal), place)
 
     def _place(self, seq: int) -> Place:
         return Place(self._session.id, Position(self._session.log.epoch, seq), self._run)

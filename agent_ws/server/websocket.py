@@ -42,8 +42,9 @@ from ..rates import Meter
 from ..session import Accepted as Taken
 from ..session import Session
 from ..turn import BREATH
+from .access import Visitor, unauthorized
 from .gateway import Gateway
-from .guard import Owner, refuse
+from .guard import refuse
 
 logger = logging.getLogger("agent_ws")
 
@@ -69,7 +70,7 @@ class WebSocketEndpoint:
         if self._gateway.draining:
             await refuse(scope, receive, send, 503, "shutting_down", "The server is shutting down: come back.")
             return
-        owner = Owner.of(scope)
+        visitor = Visitor.of(scope)
         limits = self._gateway.settings.limits
         # There the server below finds it, for the frames that don't get here.
         scope["state"]["meter"] = Meter(limits, asyncio.get_running_loop().time())
@@ -78,10 +79,10 @@ class WebSocketEndpoint:
             {
                 "type": "websocket.accept",
                 "subprotocol": codec.name if offered else None,
-                "headers": owner.headers,
+                "headers": visitor.headers,
             }
         )
-        client = Client(self._gateway, Connection(codec, limits), owner, receive, send, scope=scope)
+        client = Client(self._gateway, Connection(codec, limits), visitor, receive, send, scope=scope)
         try:
             await client.serve()
         except Exception:
@@ -100,7 +101,7 @@ class Client:
         self,
         gateway: Gateway,
         connection: Connection,
-        owner: Owner,
+        visitor: Visitor,
         receive: Receive,
         send: Send,
         *,
@@ -108,7 +109,7 @@ class Client:
     ) -> None:
         self._gateway = gateway
         self._connection = connection
-        self._owner = owner
+        self._visitor = visitor
         self._scope = scope
         self._meter: Meter = scope["state"]["meter"]
         self._receive = receive
@@ -132,6 +133,7 @@ class Client:
         """Serve until either side is finished."""
         with self._inside:
             self._inside.callback(self._gateway.join(self._drain))
+            self._visitor.on_end(self._log_out)
             try:
                 async with asyncio.TaskGroup() as group:
                     self._waiting = group
@@ -173,7 +175,7 @@ class Client:
     async def _first_frame(self) -> None:
         await asyncio.sleep(self._gateway.settings.timeouts.hello)
         for effect in self._connection.timed_out():
-            await self._serve(effect)
+            await self._serve(effect if self._visitor.owner is not None else Close(unauthorized()))
 
     async def _serve(self, effect: Effect) -> None:
         """Do what the protocol decided. Waits only for the session to be loaded, which is bounded."""
@@ -193,14 +195,18 @@ class Client:
                 assert_never(effect)
 
     async def _open(self, hello: Hello) -> None:
-        gateway, limits = self._gateway, self._gateway.settings.limits
+        gateway, visitor, limits = self._gateway, self._visitor, self._gateway.settings.limits
         token = None
         try:
+            visitor.redeem(hello.ticket)
+            owner = visitor.check()
             async with asyncio.timeout(gateway.settings.timeouts.hello):
                 if hello.session is None:
-                    session, token = await gateway.new_session(self._owner.name, self._scope)
+                    session, token = await gateway.new_session(owner, self._scope)
                 else:
-                    session = await gateway.sessions.find(hello.session, owner=self._owner.name, token=hello.token)
+                    shown = visitor.token(hello.token)
+                    session = await gateway.sessions.find(hello.session, owner=owner, token=shown)
+            visitor.check()  # its login may have ended meanwhile
         except TimeoutError:
             self._close(FrameError("The store did not answer in time: come back.", code="internal_error"))
             return
@@ -222,7 +228,7 @@ class Client:
         self._answer(
             SessionFrame(
                 session=session.id,
-                token=token,
+                token=visitor.token(token),
                 epoch=session.log.epoch,
                 after=cursor.seq,
                 resumed=position is not None and cursor.reset is None,
@@ -300,6 +306,12 @@ class Client:
         self._draining = True
         self._last_call = last
         self._wake.set()
+
+    def _log_out(self) -> None:
+        """The login has ended: from this step on no frame of the client's is served, and no event leaves."""
+        self._session = None
+        self._held = True
+        self._close(unauthorized())
 
     @property
     def _leaving(self) -> bool:

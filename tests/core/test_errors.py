@@ -13,7 +13,6 @@ from agent_ws.events import Fate
 PROTOCOL = (Path(__file__).parents[2] / "PROTOCOL.md").read_text()
 
 HANDSHAKE_AND_HTTP_ONLY = {
-    "unauthorized",
     "forbidden",
     "message_too_big",
     "slow_client",
