@@ -75,13 +75,16 @@ class WebSocketEndpoint:
         # There the server below finds it, for the frames that don't get here.
         scope["state"]["meter"] = Meter(limits, asyncio.get_running_loop().time())
         await receive()  # websocket.connect
-        await send(
-            {
-                "type": "websocket.accept",
-                "subprotocol": codec.name if offered else None,
-                "headers": visitor.headers,
-            }
-        )
+        try:
+            await send(
+                {
+                    "type": "websocket.accept",
+                    "subprotocol": codec.name if offered else None,
+                    "headers": visitor.headers,
+                }
+            )
+        except (OSError, RuntimeError):
+            return  # it went before it was let in
         client = Client(self._gateway, Connection(codec, limits), visitor, receive, send, scope=scope)
         try:
             await client.serve()

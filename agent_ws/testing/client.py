@@ -128,17 +128,12 @@ class Client:
         return "".join(f["data"] for f in self.events if f["type"] == "content" and run in (None, f["run"]))
 
 
-@asynccontextmanager
-async def connect(
-    app: ASGIApp,
-    *,
-    headers: Mapping[str, str] | None = None,
-    subprotocols: Sequence[str] = (),
-    path: str = "/ws",
-) -> AsyncGenerator[Client]:
-    """Connect to `app`, whose lifespan must be running; disconnect at the end."""
+def websocket_scope(
+    headers: Mapping[str, str] | None = None, subprotocols: Sequence[str] = (), path: str = "/ws"
+) -> dict[str, Any]:
+    """The ASGI scope of a connection."""
     sent = {"host": "localhost"} | dict(headers or {})
-    scope: dict[str, Any] = {
+    return {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
@@ -154,7 +149,19 @@ async def connect(
         "state": {},
         "extensions": {"websocket.http.response": {}},
     }
-    client = Client(app, scope, binary=any(name.endswith("msgpack") for name in subprotocols))
+
+
+@asynccontextmanager
+async def connect(
+    app: ASGIApp,
+    *,
+    headers: Mapping[str, str] | None = None,
+    subprotocols: Sequence[str] = (),
+    path: str = "/ws",
+) -> AsyncGenerator[Client]:
+    """Connect to `app`, whose lifespan must be running; disconnect at the end."""
+    binary = any(name.endswith("msgpack") for name in subprotocols)
+    client = Client(app, websocket_scope(headers, subprotocols, path), binary=binary)
     # No task group: what the test meets must reach it as it is, not in a group. It is awaited below.
     serving = asyncio.create_task(client.serve(), name="asgi")
     try:

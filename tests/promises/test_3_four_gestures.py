@@ -8,7 +8,7 @@ from helpers import Http, core, cursor, drained, got, hello, of, say, serving, t
 from agent_ws.agents.scripted import Gate, Scripted, Wait
 from agent_ws.errors import AgentError
 from agent_ws.settings import Settings, Timeouts
-from agent_ws.testing.client import Closed, connect
+from agent_ws.testing.client import Client, Closed, Refused, connect, websocket_scope
 from agent_ws.turn import Turn
 
 pytestmark = pytest.mark.virtual(seeds=3)
@@ -34,6 +34,16 @@ async def test_a_lost_tab_is_not_a_stop() -> None:
             await hello(back, opened)
             await back.until("done")
             assert back.text() == "ab"
+
+
+async def test_a_client_that_goes_before_it_is_let_in_is_no_bug() -> None:
+    async with serving(Scripted(["a"])) as app:
+        client = Client(app, websocket_scope(), binary=False)
+        shaking_hands = asyncio.create_task(client.open())
+        client.drop()
+        await client.serve()
+        with pytest.raises(Refused):
+            await shaking_hands
 
 
 async def test_a_tab_that_is_closed_in_order_is_not_a_stop_either() -> None:
