@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -68,14 +69,22 @@ class Sessions:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.drain(grace=0)
+        # A stack: who cancels the end cuts short what is waited for, and the rest is given back all the same.
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._store.close)
+            stack.push_async_callback(self._feed_the_rest)
+            stack.push_async_callback(self._end_tasks)
+            await self.drain(grace=0)
+
+    async def _end_tasks(self) -> None:
         left = await self._tasks.close(self.settings.timeouts.grace)
         if left:
             logger.warning("%d tasks ignore cancellation and are left behind", left)
+
+    async def _feed_the_rest(self) -> None:
         self._feed.close()
         if self._feeding is not None:
             await self._feeding
-        await self._store.close()
 
     @property
     def ready(self) -> bool:
