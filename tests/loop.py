@@ -35,15 +35,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._selector_ = _Jump(self, seed)
+        self._selector_ = self.make_selector(seed)
         super().__init__(self._selector_)
+
+    def make_selector(self, seed: int | None) -> "Jump":
+        """What moves the time."""
+        return Jump(self, seed)
 
     def time(self) -> float:
         """Seconds since the loop was made."""
         return self._selector_.now
 
 
-class _Jump(selectors.SelectSelector):
+class Jump(selectors.SelectSelector):
     """The one place where a loop waits."""
 
     def __init__(self, loop: VirtualLoop, seed: int | None) -> None:

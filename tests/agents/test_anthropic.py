@@ -1,16 +1,14 @@
 """The agent that asks a model: what it sends, what it makes of the answer, and that a Stop reaches the provider."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anthropic
 import httpx2
 import pytest
-from msgspec import Struct
 from provider import (
     HANG,
     Cut,
@@ -22,7 +20,6 @@ from provider import (
     broken_rule,
     closing,
     opening,
-    packet,
     text,
     thinking,
 )
@@ -374,89 +371,6 @@ async def test_an_interrupted_runs_receipt_has_the_usage_that_is_known(provider:
         session.interrupt()
         receipt = the(Settled, await settled(session))
     assert receipt.usage == Usage(input_tokens=12, output_tokens=1, cache_read_tokens=5)
-
-
-class Sweep(Struct, frozen=True):
-    """An answer to be interrupted at each of its steps."""
-
-    steps: list[Step]
-    kept: bool = True
-    """The request goes out on a connection that is there already."""
-    pace: int = 1
-
-
-SILENT = [*opening(), *thinking("hm"), *text("a", "b", "c", index=1), HANG]
-SWEEPS = {
-    "new connection": Sweep(SILENT, kept=False),
-    "kept connection": Sweep(SILENT),
-    "slow provider": Sweep(SILENT, kept=False, pace=5),
-    "many tokens at once": Sweep([packet([*opening(), *text(*[""] * 200, "abc")]), HANG]),
-    "while it ends": Sweep(answer("abc")),
-    "while it ends slowly": Sweep(answer("abc"), pace=3),
-}
-ROUNDS = 2
-"""The kernel's part in a step differs from time to time."""
-
-
-@pytest.mark.parametrize("sweep", SWEEPS.values(), ids=SWEEPS)
-async def test_an_interrupt_at_any_step_of_the_loop_closes_the_connection(
-    provider: Provider, caplog: pytest.LogCaptureFixture, sweep: Sweep
-) -> None:
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
-    provider.otherwise, provider.pace = sweep.steps, sweep.pace
-    limits = httpx2.Limits() if sweep.kept else httpx2.Limits(max_keepalive_connections=0)
-    http_client = httpx2.AsyncClient(limits=limits)
-    count = longest = slowest = 0
-    async with (
-        anthropic.AsyncAnthropic(api_key=KEY, base_url=provider.url, http_client=http_client) as client,
-        Sessions(Anthropic(client=client), Settings()) as sessions,
-    ):
-        for _ in range(ROUNDS):
-            k = whole = 0
-            while whole < 5:  # so many times in a row all had come that ever comes
-                session, _ = await sessions.create("me")
-                receipt, reached = await _stopped_after(k, session, provider)
-                whole = whole + 1 if reached else 0
-                slowest = max(slowest, receipt.stop_ms)
-                longest = max(longest, k)
-                count, k = count + 1, k + 1
-                assert k < 300, "the answer never came"
-    gc.collect()
-    assert not complaints
-    assert not [record for record in caplog.records if record.name == "asyncio" and record.levelno >= logging.WARNING]
-    print(f"{count} interrupts, after up to {longest} steps; slowest stop {slowest} ms")  # noqa: T201 - how far it went
-
-
-async def _stopped_after(k: int, session: Session, provider: Provider) -> tuple[Settled, bool]:
-    """Interrupt an answer after `k` steps of the loop. Returns the receipt, and whether all of it had come."""
-    where = f"after {k} steps"
-    await _answered(session, provider)
-    provider.requests.clear()
-    tasks = asyncio.all_tasks()
-    run = session.take("go").run
-    for _ in range(k):
-        await asyncio.sleep(0)
-    stopped = session.interrupt()
-    events = [event for event in await settled(session) if event.run == run]
-    await provider.disconnected()
-    *_, ending, receipt = events
-    assert isinstance(ending, Interrupted if stopped else Done), where
-    assert isinstance(receipt, Settled), where
-    assert sum(isinstance(event, Interrupted | Done | Error) for event in events) == 1, where
-    assert all(request.finished or request.disconnected.is_set() for request in provider.requests), where
-    assert receipt.upstream_closed is (True if provider.requests else receipt.upstream_closed or None), where
-    assert receipt.stop_ms < 1000, f"{where} it needed the second cancellation"
-    assert not asyncio.all_tasks() - tasks, where
-    await _answered(session, provider)  # the provider takes the history, and the pool still has connections to give
-    return receipt, words(events) == "abc" and (receipt.task == "finished" or HANG in provider.otherwise)
-
-
-async def _answered(session: Session, provider: Provider) -> None:
-    """Get a whole answer."""
-    provider.script(*answer("ok"))
-    run = (await session.say("and?")).run
-    assert isinstance([event for event in await settled(session) if event.run == run][-2], Done)
 
 
 # Faults

@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import interrupts, schedules
+from . import cancel, interrupts, schedules
 from .proof import Proof
 
-PROOFS: tuple[Proof, ...] = (interrupts.PROOF, schedules.PROOF)
+PROOFS: tuple[Proof, ...] = (interrupts.PROOF, schedules.PROOF, cancel.PROOF)
