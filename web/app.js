@@ -1,6 +1,7 @@
 /** The wiring: what the person does becomes frames, what the server says goes to the view, and both survive a reload. */
 
 import { Connection } from "./connection.js";
+import { Login } from "./login.js";
 import { View } from "./view.js";
 import { h } from "./text.js";
 
@@ -11,7 +12,6 @@ const NAMES = { session: "agent-ws.session", outbox: "agent-ws.outbox" };
 const CLOSED = {
   1000: "The server ended the connection.",
   1009: "A message was too long for the server.",
-  4401: "You have to log in first.",
   4403: "This login may not use this server.",
   4404: "This conversation is no longer on the server, or it belongs to somebody else.",
 };
@@ -58,6 +58,7 @@ const view = new View(
 const unwanted = new Set();
 /** Messages that have left for the server at least once. */
 const sent = new Set();
+const login = new Login(at("login"), () => connection.connect());
 let state = { name: "connecting" };
 let connection;
 
@@ -141,7 +142,8 @@ function open() {
   let known = session !== undefined;
   const url = new URL("ws", document.baseURI);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  connection = new Connection(url, { session, token, outbox }, {
+  const ticket = (signal) => login.ticket(signal);
+  connection = new Connection(url, { session, token, outbox, ticket }, {
     session: (it) => {
       // Only once: when it comes back, another tab may have begun a newer conversation.
       if (!known) stored.set("localStorage", NAMES.session, { session: it.session, token: it.token });
@@ -157,6 +159,7 @@ function open() {
       if (now.name === "waiting" && before === "open") at("news").textContent = "The connection is lost. Trying again.";
       if (now.name === "open") tell("");
       if (now.name === "closed") explain(now.code);
+      if (!at("login").hidden && (now.name === "open" || (now.name === "closed" && now.code !== 4401))) letIn();
       showState();
     },
   });
@@ -192,17 +195,28 @@ function tell(text, ...buttons) {
 }
 
 function explain(code) {
+  if (code === 4401) {
+    tell("");
+    at("composer").hidden = true;
+    return login.ask();
+  }
   const again = h("button", { type: "button", click: () => connection.connect() }, "Try again");
   const anew = h("button", { type: "button", click: startAnew }, "New conversation");
   tell(CLOSED[code] ?? `The server closed the connection (${code}).`, code === 4404 ? anew : again);
 }
 
+function letIn() {
+  login.done();
+  at("composer").hidden = false;
+  words.focus();
+}
+
 function showState() {
-  const { name, until, restarting } = state;
+  const { name, until, restarting, code } = state;
   const text = {
     open: () => "Connected",
     connecting: () => (restarting ? "The server is restarting…" : "Connecting…"),
-    closed: () => "Not connected",
+    closed: () => (code === 4401 ? "Not logged in" : "Not connected"),
     waiting: () => {
       const left = Math.max(1, Math.ceil((until - Date.now()) / 1000));
       if (restarting) return `The server is restarting; trying again in ${left} s`;

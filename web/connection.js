@@ -29,8 +29,10 @@ export class Connection {
   outbox = new Map();
 
   #url;
+  #ticket;
   #on;
   #socket = null;
+  #opening = new AbortController();
   #open = false;
   #epoch;
   #after;
@@ -42,12 +44,14 @@ export class Connection {
   #listening = new AbortController();
 
   /**
+   * `ticket(signal)`: what to show at the next handshake, or undefined; it may throw `{code}`, as if closed with that.
    * `on`: `session(connection)` when the server has told who we are; `reset()` when the copy of the log must be thrown
    * away; `frame(frame)` for everything else; `state(state)`, a state being
    * `{name: "connecting" | "open" | "waiting" | "closed", until?, restarting?, code?}`.
    */
-  constructor(url, { session, token, outbox = [] }, on) {
+  constructor(url, { session, token, outbox = [], ticket }, on) {
     this.#url = url;
+    this.#ticket = ticket;
     this.#on = on;
     this.session = session;
     this.token = token;
@@ -61,11 +65,23 @@ export class Connection {
   }
 
   /** Connect now, whatever was planned. */
-  connect() {
+  async connect() {
     this.#drop();
     this.#on.state({ name: "connecting", restarting: this.#restarting });
-    const socket = (this.#socket = new WebSocket(this.#url, "agent-ws.v1.json"));
     this.#expect(OPENING);
+    const { signal } = (this.#opening = new AbortController());
+    try {
+      const ticket = await this.#ticket(signal);
+      if (!signal.aborted) this.#dial(ticket);
+    } catch (error) {
+      if (!signal.aborted) this.#closed(error.code ?? 1006);
+    }
+  }
+
+  #dial(ticket) {
+    // It may not stand in the address: that is written to logs.
+    const protocols = ["agent-ws.v1.json", ...(ticket === undefined ? [] : [`agent-ws.ticket.${ticket}`])];
+    const socket = (this.#socket = new WebSocket(this.#url, protocols));
     socket.onopen = () =>
       socket.send(
         JSON.stringify({ type: "hello", session: this.session, token: this.token, epoch: this.#epoch, after: this.#after }),
@@ -164,6 +180,7 @@ export class Connection {
     clearTimeout(this.#timer);
     clearTimeout(this.#deadline);
     this.#timer = undefined;
+    this.#opening.abort();
     this.#open = false;
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;

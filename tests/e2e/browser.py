@@ -137,10 +137,10 @@ class Site:
         self.relay = relay
         self.url = f"http://127.0.0.1:{relay.port}/"
         self.tabs: list[Tab] = []
-        self._context = context
+        self.context = context
 
     async def tab(self) -> Tab:
-        tab = Tab(await self._context.new_page(), self)
+        tab = Tab(await self.context.new_page(), self)
         self.tabs.append(tab)
         return await tab.open()
 
