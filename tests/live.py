@@ -1,8 +1,9 @@
 """The real server on a real socket, in the test's own loop: an agent waits for the test at a gate."""
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
 from typing import Any
 
 from wire import DEADLINE_S, Net
@@ -41,7 +42,8 @@ async def serving(agent: Agent, **settings: Any) -> AsyncGenerator[Site]:
     config = server.config
     config.load()
     server.lifespan = config.lifespan_class(config)
-    await server.startup()
+    with redirect_stdout(io.StringIO()):  # it says where it serves
+        await server.startup()
     site = Site(server, gateway_of(server))
     try:
         yield site

@@ -23,10 +23,14 @@ from typing import Literal, Self, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ..tasks import Tasks
+
 PIECE = 16_384
 """Bytes that are taken at once."""
 PIECES = 16
 """Pieces that may be on their way, late, in one direction."""
+CLOSE_S = 10.0
+"""For the end of all tasks, which are cancelled and wait for nothing."""
 
 Ending: TypeAlias = Literal["reset", "hole", "fin"]
 """`reset`: RST to both sides, and what was on its way is lost. `hole`: nothing more comes through, and nobody is told.
@@ -259,23 +263,23 @@ class Proxy:
         """May be replaced at any time; holds for connections that come then."""
         self._server = (host, port)
         self._seed = seed
-        self._group = asyncio.TaskGroup()
+        self._tasks = Tasks()
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
-        await self._group.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        del kind, error, trace
         assert self._listener is not None  # noqa: S101 - it was entered
         self._listener.close()
         for connection in self.connections:
             connection.reset()
-        await self._group.__aexit__(kind, error, trace)
+        await self._tasks.close(CLOSE_S)
 
     def find(self, address: tuple[str, int]) -> Connection:
         """The newest connection of the client whose own socket says that it is at `address`. Raises `LookupError`."""
@@ -289,7 +293,7 @@ class Proxy:
         plan = self.plan(len(self.connections), dice) if callable(self.plan) else self.plan
         connection = Connection(plan, dice, writer)
         self.connections.append(connection)
-        connection.begin(self._group.create_task(connection.run(reader, *self._server), name="proxy connection"))
+        connection.begin(self._tasks.spawn(connection.run(reader, *self._server), "proxy connection"))
 
 
 def _finish(sink: StreamWriter) -> None:

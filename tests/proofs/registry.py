@@ -1,6 +1,11 @@
 """All proofs, the fast ones first."""
 
-from . import cancel, interrupts, schedules
+from . import cancel, interrupts, resume, schedules
 from .proof import Proof
 
-PROOFS: tuple[Proof, ...] = (interrupts.PROOF, schedules.PROOF, cancel.PROOF)
+PROOFS: tuple[Proof, ...] = (
+    interrupts.PROOF,
+    schedules.PROOF,
+    cancel.PROOF,
+    resume.PROOF,
+)
