@@ -51,6 +51,8 @@ class Services(Struct):
     new_id: Callable[[], str]
     """Ids that can't be guessed."""
     draining: bool = False
+    overloaded: bool = False
+    """The event loop is late: what is going gets better only if nothing more begins."""
 
 
 class Session:
@@ -234,6 +236,8 @@ class Session:
             raise Refused(
                 f"expected at most {services.settings.limits.queued} waiting messages, got one more", code="queue_full"
             )
+        if services.overloaded and (going is None or policy != "steer"):
+            raise Refused("The server is too busy to begin anything new: send it again later.", code="overloaded")
         if going is not None and policy == "steer":
             message = User(message_id, data, at=services.wall(), steer=True, run=going.id)
             self._write(message)

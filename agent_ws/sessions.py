@@ -89,7 +89,13 @@ class Sessions:
     @property
     def ready(self) -> bool:
         """Whether a message would be taken now."""
-        return self._feeding is not None and not self._services.draining and self._feed.failed is None
+        return self._feeding is not None and not (
+            self._services.draining or self._services.overloaded or self._feed.failed
+        )
+
+    def overload(self, overloaded: bool) -> None:  # noqa: FBT001 - a callback
+        """Begin no new run while it is `overloaded`."""
+        self._services.overloaded = overloaded
 
     @property
     def draining(self) -> bool:

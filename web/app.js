@@ -14,6 +14,8 @@ const CLOSED = {
   1009: "A message was too long for the server.",
   4403: "This login may not use this server.",
   4404: "This conversation is no longer on the server, or it belongs to somebody else.",
+  4408: "Nothing happened here for a long time.",
+  4429: "Too many requests from here: wait a little.",
 };
 const REJECTED = {
   busy: "Not sent: it is still answering",

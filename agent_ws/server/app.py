@@ -65,7 +65,8 @@ def build_app(
     server can use it. Raises `ValueError` for both at once, and for a tokens file that can't be read.
 
     `app.state.gateway` is the `Gateway`; call `await app.state.gateway.drain()` before the server closes its
-    connections, as `agent-ws serve` does, to shut down without cutting answers.
+    connections, as `agent-ws serve` does, to shut down without cutting answers; and `app.state.gateway.house.beat(now)`
+    ten times a second with the loop's time, for the limits of idle and old connections and of the loop's lag.
     """
     settings = settings or Settings()
     gateway = Gateway(agent, settings, store, login)
@@ -91,7 +92,9 @@ def build_app(
 
     async def readyz(_: Request) -> Response:
         ready = gateway.sessions.ready
-        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+        lag = {name: round(s * 1000, 1) for name, s in gateway.door.lag.lateness._asdict().items()}
+        body = {"status": "ready" if ready else "not ready", "lag_ms": lag}
+        return JSONResponse(body, 200 if ready else 503)
 
     middleware = [Middleware(Doorkeeper, door=gateway.door), Middleware(Guard, settings=settings)]
     if settings.origins:

@@ -95,6 +95,11 @@ class Door:
         """Count a request no more."""
         self._requests.leave(key)
 
+    @property
+    def remembered(self) -> int:
+        """How many addresses have something to live down."""
+        return max(len(self._asked), len(self._interrupts), len(self._sessions))
+
     def new_session(self, key: str) -> None:
         """Count a new session of an address's. Raises `Refused` where these were too many."""
         if wait := self._take(self._sessions, key):

@@ -5,6 +5,7 @@ The one rule: a shutdown tells everybody before it takes anything away.
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 from starlette.types import Scope
 
+from ..life import Life
 from ..session import Session
 from ..sessions import Sessions
 from ..settings import Settings
@@ -20,6 +22,7 @@ from ..tasks import Tasks
 from ..turn import Agent
 from .access import Access
 from .door import Door
+from .house import House
 from .login import Login
 
 logger = logging.getLogger("agent_ws")
@@ -29,12 +32,21 @@ class Gateway:
     """One process's gateway. An async context manager: it serves inside, and so is the agent, where it is one too."""
 
     def __init__(
-        self, agent: Agent, settings: Settings, store: Store | None = None, login: Login | None = None
+        self,
+        agent: Agent,
+        settings: Settings,
+        store: Store | None = None,
+        login: Login | None = None,
+        *,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings
         self.door = Door(settings)
         self.access = Access(settings, login)
         self.sessions = Sessions(agent, settings, store=store)
+        self.house = House(settings.timeouts, self.door.lag, self.sessions.overload)
+        self.house.watch(self.door.sweep)
+        self._chance = chance
         self._agent: Any = agent
         self._inside = AsyncExitStack()
         self._tasks = Tasks()
@@ -61,6 +73,10 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._inside.__aexit__(kind, error, trace)
+
+    def life(self) -> Life:
+        """A new connection's."""
+        return Life(self.settings.timeouts, asyncio.get_running_loop().time(), self._chance())
 
     async def new_session(self, owner: str, scope: Scope) -> tuple[Session, str]:
         """`Sessions.create`, for the client behind `scope`. Raises `Refused` where it has made too many."""

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from ..cursor import Cursor
 from ..dialects import Place, negotiate, preferred
 from ..errors import AgentWsError, FrameError, Refused, StoreError
 from ..frames import Count, Id, check_plain, why
+from ..life import Life
 from ..log import Position
 from ..session import Session
 from ..settings import WhenBusy
@@ -146,6 +148,7 @@ class HttpEndpoints:
                 *visitor.headers,
             ]
             visitor.on_end(lambda: stream.refuse(unauthorized()))
+            stack.callback(self._gateway.house.watch(partial(_sweep, stream, self._gateway.life())))
             chunks = stream.chunks(dialect)
             if "gzip" in preferred(_listed(request.headers, "accept-encoding")):
                 headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
@@ -240,6 +243,12 @@ class HttpEndpoints:
             raise StoreError("The store did not answer in time: come back.") from None
         visitor.check()  # its login may have ended meanwhile
         return session
+
+
+def _sweep(stream: Stream, life: Life, now: float) -> None:
+    """End a stream that is too old. It is never idle: it ends where nothing is going."""
+    if life.over(now, heard=now, sent=0, going=True) is not None:
+        stream.refuse(FrameError("The stream is old: come back with its place.", code="old_connection"))
 
 
 def _listed(headers: Headers, name: str) -> str:

@@ -45,6 +45,7 @@ class Server(uvicorn.Server):
         self.stopping.set()
 
     async def on_tick(self, counter: int) -> bool:
+        self._gateway.house.beat(asyncio.get_running_loop().time())
         if self.stopping.is_set() and self._drain is None:
             # Its parent is this server, which stops ticking only when it is done.
             self._drain = asyncio.create_task(self._gateway.drain(), name="drain")

@@ -114,6 +114,7 @@ class Client:
         self._connection = connection
         self._visitor = visitor
         self._scope = scope
+        self._life = gateway.life()
         self._meter: Meter = scope["state"]["meter"]
         self._receive = receive
         self._send = send
@@ -137,6 +138,7 @@ class Client:
         with self._inside:
             self._inside.callback(self._gateway.join(self._drain))
             self._visitor.on_end(self._log_out)
+            self._inside.callback(self._gateway.house.watch(self._sweep))
             try:
                 async with asyncio.TaskGroup() as group:
                     self._waiting = group
@@ -315,6 +317,17 @@ class Client:
         self._session = None
         self._held = True
         self._close(unauthorized())
+
+    def _sweep(self, now: float) -> None:
+        going = self._session is not None and self._session.busy
+        sent = 0 if self._cursor is None else self._cursor.seq
+        match self._life.over(now, heard=self._meter.heard, sent=sent, going=going):
+            case "idle":
+                self._close(FrameError("Nothing was sent for a long time: come back when there is.", code="idle"))
+            case "old_connection":
+                self._close(FrameError("The connection is old: come back with a new one.", code="old_connection"))
+            case None:
+                pass
 
     @property
     def _leaving(self) -> bool:

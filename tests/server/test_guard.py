@@ -260,7 +260,7 @@ async def test_the_probes_answer_whoever_asks(make_site: MakeSite) -> None:
         health = await site.get("/healthz", fields)
         assert (health.status, await health.json()) == (200, {"status": "ok"})
         ready = await site.get("/readyz", fields)
-        assert (ready.status, await ready.json()) == (200, {"status": "ready"})
+        assert (ready.status, (await ready.json())["status"]) == (200, "ready")
     for path in ("/healthz/", "/healthz/../", "/HEALTHZ", "//healthz"):
         assert (await site.get(path, {"host": "evil.example"})).status == 403
 
@@ -270,7 +270,7 @@ async def test_a_server_that_drains_is_healthy_and_not_ready(make_site: MakeSite
     await site.gateway.drain()
     assert (await site.get("/healthz")).status == 200
     ready = await site.get("/readyz")
-    assert (ready.status, await ready.json()) == (503, {"status": "not ready"})
+    assert (ready.status, (await ready.json())["status"]) == (503, "not ready")
     _, handshake = await site.shake_hands()
     assert handshake.status == 503
     assert (await handshake.json())["error"]["code"] == "shutting_down"

@@ -183,6 +183,7 @@ async def test_a_signal_drains_first_and_then_ends(capsys: pytest.CaptureFixture
     await eventually(lambda: server.started)
     site = Site(server, gateway_of(server))
     socket = await site.websocket()
+    await eventually(lambda: site.gateway.door.lag.lateness.max > 0)  # it keeps house meanwhile
     server.handle_exit(15, None)
     async with asyncio.timeout(DEADLINE_S):
         assert await socket.close_code() == 4503
