@@ -12,6 +12,7 @@ trouble needs most. So it is read first and refused second.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -84,7 +85,7 @@ class Connection:
         self._bad = 0
         self._when_busy: WhenBusy | None = None
 
-    def receive(self, data: bytes | str, *, over: bool = False) -> list[Effect]:
+    def receive(self, data: bytes | str, *, over: bool = False) -> Sequence[Effect]:
         """What one WebSocket message asks for, in order. `over`: it is beyond the connection's rate."""
         if self.state is State.CLOSED:
             return []
@@ -107,19 +108,19 @@ class Connection:
             return [Send(_too_fast(frame))]
         return self._open(frame)
 
-    def overrun(self) -> list[Effect]:
+    def overrun(self) -> list[Close]:
         """What happens when too many frames were beyond the rate."""
         if self.state is State.CLOSED:
             return []
         return self._close(TOO_FAST, "rate_limited")
 
-    def timed_out(self) -> list[Effect]:
+    def timed_out(self) -> list[Close]:
         """What happens when the first frame did not come in time."""
         if self.state is not State.OPENING:
             return []
         return self._close("expected `hello` or `message` as the first frame, got none in time", "hello_timeout")
 
-    def _opening(self, frame: ClientFrame) -> list[Effect]:
+    def _opening(self, frame: ClientFrame) -> Sequence[Effect]:
         match frame:
             case Hello():
                 self.state = State.OPEN
@@ -132,7 +133,7 @@ class Connection:
                 kind = type(frame).__name__.lower()
                 return self._close(f"expected `hello` or `message` as the first frame, got `{kind}`", "bad_frame")
 
-    def _open(self, frame: ClientFrame) -> list[Effect]:
+    def _open(self, frame: ClientFrame) -> Sequence[Effect]:
         match frame:
             case Hello():
                 return self._close("expected one `hello` a connection, got a second", "conflict")
@@ -143,7 +144,7 @@ class Connection:
             case _:
                 return [Do(frame)]
 
-    def _close(self, message: str, code: str) -> list[Effect]:
+    def _close(self, message: str, code: str) -> list[Close]:
         self.state = State.CLOSED
         return [Close(FrameError(message, code=code))]
 

@@ -42,6 +42,17 @@ class Cursor:
         """Whether the log has anything after the cursor."""
         return self.log.tail > self.seq
 
+    def next(self) -> Event | None:
+        """The next event, where it is the only one and needs nothing done to it; the cursor moves behind it. None:
+        `pull` knows.
+        """
+        if self.part or self._chunk != "token":
+            return None
+        event = self.log.after(self.seq)
+        if event is not None:
+            self.seq += 1
+        return event
+
     def pull(self) -> list[Event]:
         """The next events, text merged; the cursor moves behind them. Empty: nothing yet."""
         events = self.log.read(self.seq, READ)

@@ -5,6 +5,7 @@ clients.
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -195,14 +196,11 @@ class Codec:
         self.name = name
         self.binary = binary
         module: Any = msgspec.msgpack if binary else msgspec.json
-        self._encode: Any = module.Encoder().encode
+        self.encode: Callable[[ServerFrame], bytes] = module.Encoder().encode
+        """One frame as bytes."""
         self._decode: Any = module.Decoder(ClientFrame).decode
         self._decode_short: Any = module.Decoder(Short).decode
         self._form = "a binary MessagePack map" if binary else "a text JSON object"
-
-    def encode(self, frame: ServerFrame) -> bytes:
-        """One frame as bytes."""
-        return self._encode(frame)
 
     def decode(self, data: bytes | str) -> ClientFrame:
         """One client frame. Raises `FrameError` that says what was expected and what came, without quoting it."""

@@ -1,8 +1,8 @@
 """The log of one session: append, read after a position, wait for more.
 
 The one rule: what somebody has read never changes. Until then the last event may still grow: text that an agent
-writes faster than anyone reads is joined into one event, so the first token of a tick leaves at once and a burst
-costs one entry.
+writes faster than anyone reads becomes one event, so the first token of a tick leaves at once and a burst costs one
+entry.
 
 Appending is synchronous on purpose: whoever appends has decided, and nobody can run in between.
 Must not know: sockets, stores, what an event means beyond "is it text".
@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from .events import Content, Event, Thinking
 
 GROWTH = 4096
-"""Characters up to which an unread text event grows. Joining is quadratic in it, so it is small."""
+"""Characters up to which an unread text event grows."""
+FROZEN = -1
 
 
 class Epoch(Struct, frozen=True):
@@ -51,8 +52,15 @@ class Log:
         self.epochs: tuple[Epoch, ...] = (*epochs, Epoch(epoch, len(self._events) + 1))
         self._watchers: dict[int, Callable[[], None]] = {}
         self._watched = 0
-        self._read = len(self._events)
-        """The highest `seq` that anyone was shown: the event there is frozen."""
+        self._calls: tuple[Callable[[], None], ...] = ()
+        """The watchers, as an append goes through them."""
+        self._room = FROZEN
+        """Characters by which the last event may grow; FROZEN: somebody was shown it, or it is no text."""
+        self._grown: list[str] = []
+        """What it has grown by, joined when somebody looks."""
+        self._kind: type[Content | Thinking] = Content
+        self._source: tuple[str, str | None, str | None] = ("", None, None)
+        """What the last text was appended as: only the same continues it."""
 
     @property
     def epoch(self) -> str:
@@ -69,8 +77,8 @@ class Log:
     @property
     def position(self) -> Position:
         """The end of the log, as a cursor. Freezes the last event."""
-        self._read = len(self._events)
-        return Position(self.epoch, self._read)
+        self._freeze()
+        return Position(self.epoch, len(self._events))
 
     def check(self, cursor: Position) -> Mismatch | None:
         """None where a client at `cursor` holds a prefix of this log; else why not.
@@ -88,49 +96,81 @@ class Log:
         """Whether `part` is inside a text; one beyond it would cut characters off the text that follows."""
         if cursor.part == 0:
             return True
+        self._join()
         event = self._events[cursor.seq] if cursor.seq < end else None
         return isinstance(event, Content | Thinking) and 0 < cursor.part < len(event.data)
 
     def append(self, event: Event) -> Event:
         """Write `event` at the end and wake who waits. Returns it with its `seq`."""
+        self._freeze()
         stamped = replace(event, seq=len(self._events) + 1)
         self._events.append(stamped)
-        self._wake()
+        for changed in self._calls:
+            changed()
         return stamped
 
     def append_text(
         self, kind: type[Content] | type[Thinking], run: str, data: str, agent: str | None, section: str | None
     ) -> None:
         """Write text, growing the last event where it is of the same kind and nobody has read it yet."""
-        seq = len(self._events)
-        if seq > self._read:
-            last = self._events[-1]
-            if (
-                isinstance(last, Content | Thinking)
-                and type(last) is kind
-                and last.run == run
-                and last.agent == agent
-                and last.section == section
-                and len(last.data) + len(data) <= GROWTH
-            ):
-                self._events[-1] = kind(last.data + data, section, seq=seq, run=run, agent=agent)
-                return  # who waits was woken by the first piece and has not read since
-        self._events.append(kind(data, section, seq=seq + 1, run=run, agent=agent))
-        self._wake()
+        if self._room >= len(data) and kind is self._kind and (run, agent, section) == self._source:
+            self._room -= len(data)
+            self._grown.append(data)
+            return  # who waits was woken by the first piece and has not read since
+        if self._grown:
+            self._join()
+        self._kind, self._source, self._room = kind, (run, agent, section), GROWTH - len(data)
+        self._events.append(kind(data, section, seq=len(self._events) + 1, run=run, agent=agent))
+        for changed in self._calls:
+            changed()
 
     def read(self, after: int, limit: int | None = None) -> list[Event]:
         """The events after `after`, at most `limit`. Not a cancellation point."""
-        events = self._events[after:] if limit is None else self._events[after : after + limit]
-        if events:
-            self._read = max(self._read, after + len(events))
-        return events
+        self._join()
+        end = len(self._events) if limit is None else after + limit
+        if end >= len(self._events) > after:
+            self._room = FROZEN
+        return self._events[after:end]
+
+    @property
+    def grows(self) -> bool:
+        """Whether more text may still join the last event: nobody was shown it yet."""
+        return self._room >= 0
+
+    def after(self, seq: int) -> Event | None:
+        """The event after `seq`, where it is the last one: what `read` returns for who lacks only this."""
+        if len(self._events) != seq + 1:
+            return None
+        if self._grown:
+            self._join()
+        self._room = FROZEN
+        return self._events[seq]
+
+    def _freeze(self) -> None:
+        """The last event is shown to somebody, or no longer the last."""
+        self._join()
+        self._room = FROZEN
+
+    def _join(self) -> None:
+        """Let the last event have the text that it has grown by."""
+        if self._grown:
+            last = self._events[-1]
+            assert isinstance(last, Content | Thinking)  # noqa: S101 - for the type checker: nothing else grows
+            self._events[-1] = replace(last, data="".join((last.data, *self._grown)))
+            self._grown.clear()
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed()` on each append, inside it: it must be quick and must not raise. Returns what ends it."""
         self._watched += 1
         key = self._watched
         self._watchers[key] = changed
-        return lambda: self._watchers.pop(key, None) and None
+        self._calls = tuple(self._watchers.values())
+
+        def unwatch() -> None:
+            self._watchers.pop(key, None)
+            self._calls = tuple(self._watchers.values())
+
+        return unwatch
 
     async def wait(self, after: int) -> None:
         """Return once there is an event after `after`. A cancellation point only where there is none yet."""
@@ -143,8 +183,3 @@ class Log:
                 await changed.wait()
         finally:
             unwatch()
-
-    def _wake(self) -> None:
-        if self._watchers:
-            for changed in tuple(self._watchers.values()):
-                changed()

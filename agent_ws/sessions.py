@@ -198,14 +198,19 @@ class Sessions:
         if self._owned[owner] + more <= limit:
             return
         # All of them: one at a time, each new session would look through all there are.
-        for other in [s for s in self._loaded.values() if s.owner == owner and s.idle and s is not but]:
-            self._let_go(other)
-        if self._owned[owner] + more > limit:
+        idle = [s for s in self._loaded.values() if s.owner == owner and s.idle and s is not but]
+        unsaved = sum(not self._let_go(other) for other in idle)
+        if self._feed.failed is not None:
+            unsaved = 0  # that may last: they would be without end
+        if self._owned[owner] - unsaved + more > limit:
             raise Refused(f"expected at most {limit} sessions of yours in use, got one more", code="too_many_sessions")
 
-    def _let_go(self, session: Session) -> None:
-        if self._feed.release(session.id):
-            del self._loaded[session.id]
-            self._owned[session.owner] -= 1
-            if not self._owned[session.owner]:
-                del self._owned[session.owner]
+    def _let_go(self, session: Session) -> bool:
+        """Forget a session that is idle. False: the store is not done with it yet."""
+        if not self._feed.release(session.id):
+            return False
+        del self._loaded[session.id]
+        self._owned[session.owner] -= 1
+        if not self._owned[session.owner]:
+            del self._owned[session.owner]
+        return True

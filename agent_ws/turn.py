@@ -326,7 +326,10 @@ async def drive(agent: Agent, turn: Turn) -> None:
 
 async def _iterate(items: AsyncIterator[str | Emitted], turn: Turn) -> None:
     generator = cast("AsyncGenerator[str | Emitted]", items) if isinstance(items, AsyncGenerator) else None
-    step: Callable[[], Awaitable[str | Emitted]] = items.__anext__
+    # Past `turn.write`: on the path of every token each call counts.
+    write, name = turn._run.writer.write, turn.name  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    pull = items.__anext__
+    step: Callable[[], Awaitable[str | Emitted]] = pull
     count = 0
     try:
         while True:
@@ -334,8 +337,8 @@ async def _iterate(items: AsyncIterator[str | Emitted], turn: Turn) -> None:
                 item = await step()
             except StopAsyncIteration:
                 return
-            step = items.__anext__
-            turn.write(item)
+            step = pull
+            write(item, name)
             count += 1
             if count % BREATH == 0:
                 try:

@@ -41,7 +41,7 @@ class Writer:
     ) -> None:
         self._log = log
         self._run = run
-        self._limits = limits
+        self._most_events, self._most_chars = limits.run_events, limits.run_chars
         self._wall = wall
         self._tick = tick
         self.brackets = Brackets()
@@ -117,12 +117,18 @@ class Writer:
             data = _well_formed(data)
         if kind is Content:
             self.chunks += 1
-        for start in range(0, len(data), PIECE):
-            piece = data[start : start + PIECE]
-            self._count(len(piece))  # raises past a limit: what was written until then counts
-            self._log.append_text(kind, self._run, piece, agent, section)
-            if kind is Content:
-                self._chars[agent] = self._chars.get(agent, 0) + len(piece)
+        if len(data) > PIECE:
+            for start in range(0, len(data), PIECE):
+                self._piece(kind, data[start : start + PIECE], agent, section)
+        else:
+            self._piece(kind, data, agent, section)
+
+    def _piece(self, kind: type[Content | Thinking], data: str, agent: str | None, section: str | None) -> None:
+        size = len(data)
+        self._count(size)  # raises past a limit: what was written until then counts
+        self._log.append_text(kind, self._run, data, agent, section)
+        if kind is Content:
+            self._chars[agent] = self._chars.get(agent, 0) + size
 
     def put(self, event: Event) -> None:
         """Write an event that is not the agent's own to make, and is no matter of its limits: `Request`, `Resolved`."""
@@ -200,10 +206,9 @@ class Writer:
         self.touched = self._tick()
         self.events += 1
         self._written += chars
-        if self.events > self._limits.run_events or self._written > self._limits.run_chars:
+        if self.events > self._most_events or self._written > self._most_chars:
             raise RunError(
-                f"expected at most {self._limits.run_events} events and {self._limits.run_chars} characters "
-                "from one run, got more",
+                f"expected at most {self._most_events} events and {self._most_chars} characters from one run, got more",
                 code="run_too_long",
             )
 

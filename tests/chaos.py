@@ -12,10 +12,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from agent_ws import AgentError, Limits, Settings, ToolTimeout, Turn, build_app
 from agent_ws.errors import StoreError
 from agent_ws.events import ENDINGS, Content, Event, Interrupted, Request, Start, Thinking, ToolResult, ToolStart, User
-from agent_ws.log import Epoch
+from agent_ws.log import Epoch, Log
 from agent_ws.server.gateway import Gateway
 from agent_ws.session import Session
 from agent_ws.settings import WhenBusy
@@ -243,7 +245,11 @@ class Tab:
         subprotocols = ["agent-ws.v1.msgpack"] if binary else []
         self._stack = AsyncExitStack()
         try:
-            client = await self._stack.enter_async_context(connect(world.app, subprotocols=subprotocols))
+            # Both ways by which frames leave, whatever else the schedule draws.
+            world.connections += 1
+            client = await self._stack.enter_async_context(
+                connect(world.app, subprotocols=subprotocols, push=world.connections % 3 > 0)
+            )
         except Refused as refused:
             if not world.draining or refused.status != 503:
                 raise Broken(f"expected a connection, got HTTP {refused.status}") from refused
@@ -349,6 +355,17 @@ class _Bugs(logging.Handler):
             self._broken.append(Broken(f"expected no bug, got: {record.getMessage()} {record.exc_info[1]!r}"))
 
 
+def _looked_at(log: Log) -> Sequence[Event]:
+    """The events of a log, without freezing the last: to be looked at must not change what a schedule does."""
+    inside = vars(log)
+    events: list[Event] = inside["_events"]
+    grown: list[str] = inside["_grown"]
+    if not grown:
+        return events
+    last = cast("Content | Thinking", events[-1])
+    return [*events[:-1], replace(last, data="".join((last.data, *grown)))]
+
+
 class World:
     """A server, its disk, and some tabs. Inside a running virtual loop."""
 
@@ -376,6 +393,7 @@ class World:
         self.said: list[str] = []
         self.draining = False
         self.crashes = 0
+        self.connections = 0
         self.quiet = True
         """Nothing is under way but what waits for a timer."""
         self._checked: list[Event] = []
@@ -610,7 +628,7 @@ class World:
     def events(self) -> list[Event]:
         """The server's log, without reading it: what was read is frozen, and looking must not change a schedule."""
         loaded: Session | None = vars(self._gateway.sessions)["_loaded"].get(self.session)
-        events: Sequence[Event] = self.disk.events(self.session) if loaded is None else vars(loaded.log)["_events"]
+        events = self.disk.events(self.session) if loaded is None else _looked_at(loaded.log)
         return list(events)
 
     def describe(self) -> str:

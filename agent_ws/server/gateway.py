@@ -24,6 +24,7 @@ from .access import Access
 from .door import Door
 from .house import House
 from .login import Login
+from .outlet import Beat
 
 logger = logging.getLogger("agent_ws")
 
@@ -47,6 +48,7 @@ class Gateway:
         self.house = House(settings.timeouts, self.door.lag, self.sessions.overload)
         self.house.watch(self.door.sweep)
         self._chance = chance
+        self.beat = Beat()
         self._agent: Any = agent
         self._inside = AsyncExitStack()
         self._tasks = Tasks()

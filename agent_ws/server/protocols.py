@@ -8,18 +8,24 @@ A send that blocks can't be taken back by an application; only the transport can
 import asyncio
 import contextlib
 import logging
+import struct
 import sys
 from asyncio import TimerHandle
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.version import version as websockets_version
 
 from ..errors import CODES
 from ..rates import FRAGMENT, Meter
 from ..settings import Timeouts
 from .door import OVER, Door
+from .outlet import PUSH
 
 if sys.platform == "linux":
     import fcntl
@@ -30,6 +36,8 @@ logger = logging.getLogger("agent_ws")
 SLOW_CLIENT = CODES["slow_client"].close or 4504
 TOO_FAST = CODES["rate_limited"].close or 4429
 
+PUSHES = uvicorn.__version__.startswith("0.54.") and websockets_version.startswith("17.")
+"""Whether these are versions that sending past the library is known to fit; with others everything goes by ASGI."""
 FRAGMENTS = 1024
 """Fragments of one WebSocket message."""
 HEAD_BYTES = 131_072
@@ -109,11 +117,66 @@ class _Stalling(asyncio.Protocol):
         self.transport.abort()
 
 
+_SMALL = 126
+_MEDIUM = 65_536
+_TEXT, _BINARY = 0x81, 0x82
+_TEXTS = [bytes((_TEXT, size)) for size in range(_SMALL)]
+"""The heads of most frames, by size."""
+
+
+def _head(opcode: int, size: int) -> bytes:
+    """The head of a whole frame that is not masked (RFC 6455, 5.2)."""
+    if size < _SMALL:
+        return bytes((opcode, size))
+    if size < _MEDIUM:
+        return struct.pack("!BBH", opcode, 126, size)
+    return struct.pack("!BBQ", opcode, 127, size)
+
+
 class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket. Its messages have a
     limit of fragments too: empty ones count for nothing in their size. And what an application never sees counts for
     the rate of the connection all the same: fragments, pings, pongs that answer nothing.
+
+    It offers the application a way to send at once (`outlet.PUSH`), past ASGI's task and the framing of a library
+    that has to be ready for everything.
     """
+
+    _full = False
+    """The socket takes nothing more at the moment."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        # Not where an extension was agreed on: it would have to see every frame.
+        if PUSHES and self.handshake_initiated and not self.handshake_complete and not self.conn.extensions:
+            offered: dict[str, Any] = self.scope.setdefault("extensions", {})
+            offered[PUSH] = self.push  # its task has not run yet
+
+    def push(self, data: bytes, binary: bool) -> bool:  # noqa: FBT001 - on the path of every token
+        """Send one whole message now. False: the socket is full, or nothing may be sent any more; ASGI's `send` waits,
+        or says so.
+        """
+        transport = self.transport
+        if self._full or self.conn.state is not OPEN or transport.is_closing():
+            return False
+        size = len(data)
+        if size < _SMALL and not binary:
+            transport.write(_TEXTS[size] + data)
+        else:
+            transport.write(_head(_BINARY if binary else _TEXT, size) + data)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._full = True  # for good
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        super().resume_writing()
 
     def handle_ping(self) -> None:
         super().handle_ping()

@@ -1,30 +1,27 @@
 """The WebSocket shell: one reader that never waits for anything slow, one writer, and the core between them.
 
-The one rule: only the writer sends. The reader decides and leaves frames in the outbox, so a client that doesn't read
-can't keep its own Stop from being heard.
+The one rule: the reader never sends, it leaves frames at the outlet; so a client that doesn't read can't keep its own
+Stop from being heard.
 """
 
 import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import assert_never
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ..connection import Close, Connection, Do, Effect, Open
 from ..connection import Send as Answer
 from ..cursor import Cursor
 from ..errors import CODES, AgentWsError, FrameError, Refused, StoreError
-from ..events import Event
 from ..frames import (
     CODECS,
     JSON,
     Accepted,
     Continue,
-    ControlFrame,
     ErrorFrame,
     Hello,
     Interrupt,
@@ -45,12 +42,9 @@ from ..turn import BREATH
 from .access import Visitor, unauthorized
 from .gateway import Gateway
 from .guard import refuse
+from .outlet import PUSH, Gone, Outlet
 
 logger = logging.getLogger("agent_ws")
-
-
-class Gone(Exception):
-    """The client is not there any more, however the server below says it."""
 
 
 class WebSocketEndpoint:
@@ -85,7 +79,9 @@ class WebSocketEndpoint:
             )
         except (OSError, RuntimeError):
             return  # it went before it was let in
-        client = Client(self._gateway, Connection(codec, limits), visitor, receive, send, scope=scope)
+        push = scope.get("extensions", {}).get(PUSH)
+        outlet = Outlet(codec, send, push, self._gateway.beat, limits.control_frames)
+        client = Client(self._gateway, Connection(codec, limits), visitor, receive, outlet, scope=scope)
         try:
             await client.serve()
         except Exception:
@@ -106,7 +102,7 @@ class Client:
         connection: Connection,
         visitor: Visitor,
         receive: Receive,
-        send: Send,
+        outlet: Outlet,
         *,
         scope: Scope,
     ) -> None:
@@ -117,18 +113,8 @@ class Client:
         self._life = gateway.life()
         self._meter: Meter = scope["state"]["meter"]
         self._receive = receive
-        self._send = send
+        self._outlet = outlet
         self._session: Session | None = None
-        self._cursor: Cursor | None = None
-        self._held = False
-        """`pause` is in force."""
-        self._outbox: deque[ControlFrame] = deque()
-        self._closing: tuple[int, str] | None = None
-        self._draining = False
-        self._last_call = False
-        """No run is going any more: what the client lacks is all that it will get."""
-        self._wake = asyncio.Event()
-        """Set when the writer may have something to do."""
         self._inside = ExitStack()
         """What is given back when the client goes."""
         self._waiting: asyncio.TaskGroup = asyncio.TaskGroup()
@@ -136,16 +122,17 @@ class Client:
     async def serve(self) -> None:
         """Serve until either side is finished."""
         with self._inside:
-            self._inside.callback(self._gateway.join(self._drain))
+            self._inside.callback(self._gateway.join(self._outlet.drain))
+            patience = asyncio.get_running_loop().call_later(self._gateway.settings.timeouts.hello, self._late)
+            self._inside.callback(patience.cancel)
             self._visitor.on_end(self._log_out)
             self._inside.callback(self._gateway.house.watch(self._sweep))
             try:
                 async with asyncio.TaskGroup() as group:
                     self._waiting = group
                     reader = group.create_task(self._read(), name="ws reader")
-                    group.create_task(self._first_frame(), name="ws first frame")
                     try:
-                        await self._write()
+                        await self._outlet.write()
                     except Gone:
                         # What it said before it went may still be unread: a Stop, and then the tab is closed. Behind
                         # that the reader meets the end by itself.
@@ -171,16 +158,19 @@ class Client:
             data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
             now = clock()
             over = self._meter.over(now, len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode()))
-            effects = self._connection.receive(data, over=over)
-            if over and self._meter.strike(now):
-                effects += self._connection.overrun()
-            for effect in effects:
+            for effect in self._connection.receive(data, over=over):
                 await self._serve(effect)
+            if over and self._meter.strike(now):
+                for effect in self._connection.overrun():
+                    await self._serve(effect)
 
-    async def _first_frame(self) -> None:
-        await asyncio.sleep(self._gateway.settings.timeouts.hello)
+    def _late(self) -> None:
         for effect in self._connection.timed_out():
-            await self._serve(effect if self._visitor.owner is not None else Close(unauthorized()))
+            self._give_up(effect.error if self._visitor.owner is not None else unauthorized())
+
+    def _give_up(self, error: AgentWsError) -> None:
+        logger.warning("closing a client: %s", error)
+        self._outlet.close(error)
 
     async def _serve(self, effect: Effect) -> None:
         """Do what the protocol decided. Waits only for the session to be loaded, which is bounded."""
@@ -192,10 +182,9 @@ class Client:
             case Answer(frame=frame):
                 if isinstance(frame, ErrorFrame):
                     logger.warning("bad frame: %s", frame.message)
-                self._answer(frame)
+                self._outlet.answer(frame)
             case Close(error=error):
-                logger.warning("closing a client: %s", error)
-                self._close(error)
+                self._give_up(error)
             case _:
                 assert_never(effect)
 
@@ -213,24 +202,22 @@ class Client:
                     session = await gateway.sessions.find(hello.session, owner=owner, token=shown)
             visitor.check()  # its login may have ended meanwhile
         except TimeoutError:
-            self._close(FrameError("The store did not answer in time: come back.", code="internal_error"))
+            self._outlet.close(FrameError("The store did not answer in time: come back.", code="internal_error"))
             return
         except StoreError as error:
             logger.error("a session could not be loaded: %s", error)  # noqa: TRY400 - the reason, not our stack, helps
-            self._close(FrameError("The store can't be read at the moment: come back.", code="internal_error"))
+            self._outlet.close(FrameError("The store can't be read at the moment: come back.", code="internal_error"))
             return
         except FrameError as error:
-            logger.warning("closing a client: %s", error)
-            self._close(error)
+            self._give_up(error)
             return
         position = None
         if hello.epoch is not None and hello.after is not None:
             position = Position(hello.epoch, hello.after, hello.part)
         cursor = Cursor(session.log, position, hello.chunk)
         self._inside.enter_context(session.view())
-        self._inside.callback(session.log.watch(self._wake.set))
-        self._session, self._cursor = session, cursor
-        self._answer(
+        self._session = session
+        self._outlet.answer(
             SessionFrame(
                 session=session.id,
                 token=visitor.token(token),
@@ -241,7 +228,9 @@ class Client:
             )
         )
         if cursor.reset is not None:
-            self._answer(Reset(session.log.epoch, cursor.reset))
+            self._outlet.answer(Reset(session.log.epoch, cursor.reset))
+        self._outlet.follow(session, cursor)
+        self._inside.callback(self._outlet.leave)
 
     def _do(self, frame: Say | Interrupt | Pause | Continue | Reply) -> None:
         session = self._session
@@ -251,23 +240,23 @@ class Client:
             case Say():
                 self._say(session, frame)
             case Interrupt():
-                self._held = False
+                self._outlet.release()
                 self._try(lambda: self._interrupt(session, frame), frame.run)
             case Pause(run=run):
-                self._held = self._held or run is None or (session.going is not None and session.going.id == run)
+                if run is None or (session.going is not None and session.going.id == run):
+                    self._outlet.hold()
             case Continue():
-                self._held = False
+                self._outlet.release()
             case Reply():
                 self._try(lambda: session.reply(frame.request, frame.data), frame.request)
             case _:
                 assert_never(frame)
-        self._wake.set()
 
     def _say(self, session: Session, frame: Say) -> None:
         try:
             taken = session.take(frame.data, frame.id, frame.when_busy)
         except (Refused, StoreError) as error:
-            self._answer(Rejected(error.code, str(error), frame.id))
+            self._outlet.answer(Rejected(error.code, str(error), frame.id))
             return
         self._waiting.create_task(self._acknowledge(session, taken), name="ws acknowledge")
 
@@ -275,9 +264,9 @@ class Client:
         try:
             await session.kept(taken)
         except StoreError as error:
-            self._answer(Rejected(error.code, str(error), taken.id))
+            self._outlet.answer(Rejected(error.code, str(error), taken.id))
         else:
-            self._answer(Accepted(taken.id, taken.run, taken.outcome))
+            self._outlet.answer(Accepted(taken.id, taken.run, taken.outcome))
 
     def _interrupt(self, session: Session, frame: Interrupt) -> None:
         if frame.section is not None:
@@ -291,91 +280,20 @@ class Client:
         try:
             do()
         except FrameError as error:
-            self._answer(control_error(error, about))
-
-    def _answer(self, frame: ControlFrame) -> None:
-        if self._closing is not None:
-            return  # it asks on and does not read: what it asks for is done, but no answer waits for it any more
-        self._outbox.append(frame)
-        if len(self._outbox) > self._gateway.settings.limits.control_frames:
-            self._close(FrameError("expected a client that reads its answers", code="slow_client"))
-        self._wake.set()
-
-    def _close(self, error: AgentWsError) -> None:
-        if self._closing is None:
-            self._outbox.append(ErrorFrame(error.code, str(error)))
-            self._closing = (error.close or 1011, error.code)
-            self._wake.set()
-
-    def _drain(self, last: bool) -> None:  # noqa: FBT001 - the gateway's callback
-        self._draining = True
-        self._last_call = last
-        self._wake.set()
+            self._outlet.answer(control_error(error, about))
 
     def _log_out(self) -> None:
         """The login has ended: from this step on no frame of the client's is served, and no event leaves."""
         self._session = None
-        self._held = True
-        self._close(unauthorized())
+        self._outlet.hold()
+        self._outlet.close(unauthorized())
 
     def _sweep(self, now: float) -> None:
         going = self._session is not None and self._session.busy
-        sent = 0 if self._cursor is None else self._cursor.seq
-        match self._life.over(now, heard=self._meter.heard, sent=sent, going=going):
+        match self._life.over(now, heard=self._meter.heard, sent=self._outlet.sent, going=going):
             case "idle":
-                self._close(FrameError("Nothing was sent for a long time: come back when there is.", code="idle"))
+                self._outlet.close(FrameError("Nothing was sent for long: come back when there is.", code="idle"))
             case "old_connection":
-                self._close(FrameError("The connection is old: come back with a new one.", code="old_connection"))
+                self._outlet.close(FrameError("This connection is old: come back by a new one.", code="old_connection"))
             case None:
                 pass
-
-    @property
-    def _leaving(self) -> bool:
-        """Whether the shutdown has nothing more for this client."""
-        return self._draining and (self._last_call or self._session is None or not self._session.busy)
-
-    # Writing
-
-    async def _write(self) -> None:
-        """Send what there is to send, until the connection is to be closed."""
-        frames: deque[Event] = deque()
-        while True:
-            sent = False
-            self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
-            await self._flush()
-            if not frames and self._cursor is not None and not self._held:
-                frames = deque(self._cursor.pull())
-            while frames and not self._held:  # it may be paused while a frame is on its way
-                if self._outbox:
-                    await self._flush()  # what answers a frame is not held behind text
-                await self._transmit(self._connection.codec.encode(frames.popleft()))
-                sent = True
-                if len(frames) % BREATH == BREATH - 1:
-                    await asyncio.sleep(0)  # to send waits only where the socket is full, and this may be a long log
-            if self._leaving and not sent:
-                self._close(FrameError("The server is shutting down: come back.", code="shutting_down"))
-            if self._closing is not None:
-                await self._flush()
-                code, reason = self._closing
-                await self._emit({"type": "websocket.close", "code": code, "reason": reason})
-                return
-            if not sent:
-                await self._wake.wait()
-
-    async def _flush(self) -> None:
-        while self._outbox:
-            await self._transmit(self._connection.codec.encode(self._outbox.popleft()))
-
-    async def _transmit(self, data: bytes) -> None:
-        if self._connection.codec.binary:
-            await self._emit({"type": "websocket.send", "bytes": data})
-        else:
-            await self._emit({"type": "websocket.send", "text": data.decode()})
-
-    async def _emit(self, message: Message) -> None:
-        """The one place that sends. Everything by which a server says that the client has gone becomes `Gone`."""
-        try:
-            await self._send(message)
-        except (OSError, RuntimeError) as error:
-            # uvicorn raises ClientDisconnected (an OSError) for a lost client, RuntimeError for a send after its close.
-            raise Gone from error

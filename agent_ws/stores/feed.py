@@ -1,7 +1,8 @@
 """The cursor that feeds a store, for all logs of the process.
 
 The one rule: a log never waits for its store. One task takes what is new in every log, saves it in one go, and tells
-those who asked for durability. While a save is under way the next one gathers, so they grow with the load.
+those who asked for durability. Who asks is served at once; where nobody does, what comes is gathered for a moment, and
+while a save is under way the next one gathers too, so they grow with the load.
 """
 
 import asyncio
@@ -19,8 +20,10 @@ TRIES = 3
 """Saves that fail in a row before those who wait are told. The feed itself goes on trying."""
 RETRY_S = 0.25
 RETRY_MAX_S = 5.0
-SAVE_EVENTS = 10_000
-"""Events that one save takes, so that none grows without end behind a slow disk."""
+SAVE_EVENTS = 2_000
+"""Events that one save takes, so that none grows without end behind a slow disk, nor holds the loop for long."""
+GATHER_S = 0.05
+"""How long what nobody waits for is gathered: what a crash may take from a client that has seen it."""
 
 
 class Fed:
@@ -37,6 +40,8 @@ class Fed:
         self.epoch_known = False
         self.broken: BatchError | None = None
         """Why the store will never take the rest."""
+        self.dirty = False
+        """It waits for its turn."""
         self.unwatch: Callable[[], None] = lambda: None
 
     @property
@@ -60,6 +65,10 @@ class Feed:
         self._dirty: dict[str, Fed] = {}
         """Those that changed, in the order of their turn."""
         self._work = asyncio.Event()
+        self._waiting = 0
+        """Those who wait in `durable`."""
+        self._wanted = asyncio.Event()
+        """Set while anybody does, and at the end."""
         self._tried = asyncio.Event()
         """Replaced after each try, so that a waiter who is cancelled takes nobody with it."""
         self._failed: StoreError | None = None
@@ -80,8 +89,8 @@ class Feed:
         self._fed[record.session] = fed
 
         def changed() -> None:
-            self._dirty[record.session] = fed
-            self._work.set()
+            if not fed.dirty:  # on the path of every token: most find it so
+                self._mark(fed)
 
         fed.unwatch = log.watch(changed)
         changed()
@@ -99,23 +108,32 @@ class Feed:
     async def durable(self, session: str, seq: int) -> None:
         """Return when the store has every event up to `seq`. Raises `StoreError` when it can't take it."""
         fed = self._fed[session]
-        while fed.durable < seq or not fed.known:
-            failed = fed.broken or self._failed
-            if failed is not None:
-                raise StoreError(str(failed)) from failed  # one error raised twice would mix up its tracebacks
-            await self._tried.wait()
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            while fed.durable < seq or not fed.known:
+                failed = fed.broken or self._failed
+                if failed is not None:
+                    raise StoreError(str(failed)) from failed  # one error raised twice would mix up its tracebacks
+                await self._tried.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._closing.is_set():
+                self._wanted.clear()
 
     async def run(self) -> None:
         """Feed until `close`, then save the rest. For one task, which owns the saving."""
         failures = 0
         try:
-            while await self._any():
+            while await self._any(gather=not failures):
                 turn = self._turn()
                 if not turn:
                     continue
                 try:
                     await self._save(turn)
                 except StoreError as error:
+                    for fed in turn:
+                        fed.dirty = True
                     self._dirty = {fed.record.session: fed for fed in turn} | self._dirty
                     if isinstance(error, BatchError):
                         # One log must not hold up the others.
@@ -137,7 +155,9 @@ class Feed:
                     if self._failed is not None:
                         logger.warning("the store works again")
                         self._failed = None
-                    self._dirty.update((fed.record.session, fed) for fed in turn if fed.behind)
+                    for fed in turn:
+                        if fed.behind:
+                            self._mark(fed)
                     self._tell()
         finally:
             # However it ends: nobody may wait for a save that will never come.
@@ -147,16 +167,28 @@ class Feed:
     def close(self) -> None:
         """Ask `run` to save the rest and return. A store that fails is tried `TRIES` times in all, without a pause."""
         self._closing.set()
+        self._wanted.set()
         self._work.set()
 
-    async def _any(self) -> bool:
-        """Wait for something to save. False: there is nothing, and nothing more will come."""
+    async def _any(self, *, gather: bool) -> bool:
+        """Wait for something to save, and `gather` more where nobody waits for it. False: nothing more will come."""
         while not self._dirty:
             if self._closing.is_set():
                 return False
             self._work.clear()
             await self._work.wait()
+        if gather and not self._wanted.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._wanted.wait()
         return True
+
+    def _mark(self, fed: Fed) -> None:
+        """Give a log that has something new its turn."""
+        if not fed.dirty:
+            fed.dirty = True
+            self._dirty[fed.record.session] = fed
+            self._work.set()
 
     def _turn(self) -> dict[Fed, Batch]:
         """What the next save takes: up to `SAVE_EVENTS`, from those that have waited longest."""
@@ -164,6 +196,7 @@ class Feed:
         room = SAVE_EVENTS
         while self._dirty and room > 0:
             fed = self._dirty.pop(next(iter(self._dirty)))
+            fed.dirty = False
             if fed.behind:
                 turn[fed] = fed.batch(room)
                 room -= max(1, len(turn[fed].events))

@@ -1,7 +1,8 @@
 """A WebSocket client without a socket: it speaks ASGI to an application in the same event loop.
 
 The one rule: no clock and no thread, so a test on a virtual loop runs the unmodified server at any order of events.
-It can do to the server what a network can: go without a word, read slowly, not at all.
+It can do to the server what a network can: go without a word, read slowly, not at all. It takes frames both ways: at
+once, as from our own server's protocol (`outlet.PUSH`), and by ASGI's `send` alone, as any other server has it.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 from starlette.types import ASGIApp, Message
+
+from ..server.outlet import PUSH
 
 
 class Closed(Exception):
@@ -44,8 +47,10 @@ async def running(app: _HasLifespan) -> AsyncGenerator[None]:
 class Client:
     """One connection. Use `connect`."""
 
-    def __init__(self, app: ASGIApp, scope: dict[str, Any], *, binary: bool) -> None:
+    def __init__(self, app: ASGIApp, scope: dict[str, Any], *, binary: bool, push: bool = True) -> None:
         self._app = app
+        if push:
+            scope["extensions"][PUSH] = self._push
         self._scope = scope
         self._binary = binary
         self._to_server: asyncio.Queue[Message] = asyncio.Queue()
@@ -65,6 +70,13 @@ class Client:
         if self._gone:
             raise OSError("the client has gone")
         self._from_server.put_nowait(message)
+
+    def _push(self, data: bytes, binary: bool) -> bool:  # noqa: FBT001 - the extension's form
+        if self._gone or not self.reading.is_set():
+            return False
+        message: Message = {"type": "websocket.send"} | ({"bytes": data} if binary else {"text": data.decode()})
+        self._from_server.put_nowait(message)
+        return True
 
     async def open(self) -> None:
         """Shake hands. Raises `Refused`."""
@@ -158,10 +170,11 @@ async def connect(
     headers: Mapping[str, str] | None = None,
     subprotocols: Sequence[str] = (),
     path: str = "/ws",
+    push: bool = True,
 ) -> AsyncGenerator[Client]:
-    """Connect to `app`, whose lifespan must be running; disconnect at the end."""
+    """Connect to `app`, whose lifespan must be running; disconnect at the end. `push`: see above."""
     binary = any(name.endswith("msgpack") for name in subprotocols)
-    client = Client(app, websocket_scope(headers, subprotocols, path), binary=binary)
+    client = Client(app, websocket_scope(headers, subprotocols, path), binary=binary, push=push)
     # No task group: what the test meets must reach it as it is, not in a group. It is awaited below.
     serving = asyncio.create_task(client.serve(), name="asgi")
     try:

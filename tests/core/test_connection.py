@@ -1,5 +1,7 @@
 """The state table of a connection, cell by cell."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -58,7 +60,7 @@ def raw(name: str) -> str:
     return msgspec.json.encode(FRAMES[name]).decode()
 
 
-def answers(effects: list[Effect], expected: list[Effect] | int) -> None:
+def answers(effects: Sequence[Effect], expected: list[Effect] | int) -> None:
     if isinstance(expected, int):
         [closing] = effects
         assert isinstance(closing, Close)

@@ -187,3 +187,34 @@ def test_events_are_frozen() -> None:
     event: Event = Log("e1").append(Start())
     with pytest.raises(AttributeError):
         event.seq = 7  # pyright: ignore[reportAttributeAccessIssue] - that is the point
+
+
+def test_after_is_the_last_event_for_who_lacks_only_that() -> None:
+    log = Log("e1", [Start(seq=1, run="r1")])
+    assert log.after(1) is None
+    assert log.after(0) == Start(seq=1, run="r1")
+    text(log, "a")
+    text(log, "b")
+    assert log.after(0) is None, "there are two"
+    assert log.after(1) == Content("ab", seq=2, run="r1")
+    text(log, "c")
+    assert contents(log) == ["ab", "c"], "what was shown is frozen"
+
+
+def test_text_grows_until_somebody_looks_and_no_longer() -> None:
+    log = Log("e1")
+    assert not log.grows
+    text(log, "a")
+    assert log.grows
+    log.read(0, 1)
+    assert not log.grows
+    text(log, "b")
+    text(log, "c")
+    assert log.read(0, 1)[0].seq == 1, "who reads less than all of it"
+    assert log.grows
+    text(log, "d")
+    assert contents(log) == ["a", "bcd"]
+    text(log, "x" * (GROWTH + 1))
+    assert not log.grows
+    log.append(Start(run="r2"))
+    assert not log.grows

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, cursor, hello, say, serving, sse
+from helpers import Frame, Http, cursor, got, hello, say, serving, sse
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
@@ -116,7 +116,7 @@ async def test_a_session_is_its_owners_on_every_wire_and_nobody_elses() -> None:
         async with connect(app, headers=ALICE) as client:
             opened = await open_session(client)
             await say(client, "mine")
-            await client.until("settled")
+            await got(client, "settled")
         assert opened.get("token") is None
         for headers in (ALICE, ALICE_2):
             async with connect(app, headers=headers) as again:
@@ -144,7 +144,7 @@ async def test_a_handshake_without_a_credential_may_log_in_by_its_first_frame_on
             await client.send({"type": "hello", "ticket": ticket})
             opened = await client.until("session")
             await say(client, "hi")
-            await client.until("done")
+            await got(client, "done")
         async with connect(app, headers=ALICE) as client:
             assert (await open_session(client, session=opened["session"]))["session"] == opened["session"]
         for first in (
@@ -318,7 +318,7 @@ async def watched(app: Starlette, client: Client, gate: Gate) -> list[Http]:
     opened = await open_session(client)
     await say(client, "hi")
     await gate.reached.wait()
-    await client.until("content")
+    await got(client, "content")
     body = {"session": opened["session"], "epoch": opened["epoch"], "after": 0}
     streams = [
         Http(app, STREAM, body, ALICE | {"accept": kind}) for kind in ("text/event-stream", "application/x-ndjson")
@@ -359,7 +359,7 @@ async def test_the_end_of_a_login_ends_its_connections_and_not_its_run(how: str)
         await open_session(second, session=opened["session"])
         if how == "expired":
             await asyncio.sleep(3600 * 24 * 3 + 0.4)
-            assert client.frames[-1]["type"] == "content"
+            assert client.events[-1]["type"] == "content"
         elif how == "of this login":
             assert gateway_of(app).revoke(id="alice-1") == 3
         else:
@@ -389,7 +389,7 @@ async def test_a_login_may_end_in_any_year(expires: float | None) -> None:
         await open_session(client)
         await asyncio.sleep(3600)
         await say(client, "still here")
-        await client.until("settled")
+        await got(client, "settled")
 
 
 @pytest.mark.parametrize("expires", [0.0, -1.0, -math.inf])
@@ -442,7 +442,7 @@ async def test_a_login_that_ends_while_its_session_is_loaded_opens_nothing() -> 
         async with connect(app, headers=ALICE) as client:
             opened = await open_session(client)
             await say(client, "mine")
-            await client.until("settled")
+            await got(client, "settled")
         find, gate = gateway.sessions.find, asyncio.Event()
 
         async def slowly(*args: Any, **kwargs: Any) -> Any:

@@ -23,6 +23,7 @@ from wire import DEADLINE_S, NDJSON, STREAM, eventually
 from agent_ws import Settings, Timeouts, Turn
 from agent_ws.agents.scripted import Scripted
 from agent_ws.server.app import build_app
+from agent_ws.server.outlet import PUSH
 from agent_ws.server.protocols import SLOW_CLIENT, StallingHttp, StallingWebSocket
 from agent_ws.server.serve import Server, make_server, room
 
@@ -131,6 +132,93 @@ async def test_a_close_is_sent_as_uvicorn_sends_it() -> None:
         assert part in close
     assert "if self.close_sent:" in inspect.getsource(WebSocketsSansIOProtocol.handle_close)
     assert "if self.close_sent:" in inspect.getsource(WebSocketsSansIOProtocol.shutdown)
+
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%b\r\n"
+)
+
+
+async def opened(offers: bytes = b"", **options: Any) -> tuple[StallingWebSocket, Pipe]:
+    """A protocol behind its handshake, with an application that only accepts."""
+    config = config_of()
+    config.ws_per_message_deflate = options.get("deflate", False)
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.Event().wait()
+
+    config.loaded_app = app
+    protocol = StallingWebSocket(config, ServerState(), {})
+    pipe = Pipe()
+    protocol.connection_made(pipe)
+    protocol.data_received(HANDSHAKE % offers)
+    await eventually(lambda: protocol.handshake_complete)
+    pipe.written = b""
+    return protocol, pipe
+
+
+async def ended(protocol: StallingWebSocket) -> None:
+    for task in tuple(protocol.tasks):
+        task.cancel()
+    await asyncio.gather(*protocol.tasks, return_exceptions=True)
+    protocol.stop_keepalive()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 100_000])
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+async def test_what_is_pushed_is_what_the_library_would_have_sent(size: int, *, binary: bool) -> None:
+    protocol, pipe = await opened()
+    assert protocol.push(b"x" * size, binary)
+    pushed, pipe.written = pipe.written, b""
+    if binary:
+        await protocol.send({"type": "websocket.send", "bytes": b"x" * size})
+    else:
+        await protocol.send({"type": "websocket.send", "text": "x" * size})
+    assert pushed == pipe.written
+    await ended(protocol)
+
+
+async def test_nothing_is_pushed_where_the_library_would_not_send() -> None:
+    protocol, pipe = await opened()
+    protocol.pause_writing()
+    assert not protocol.push(b"full", binary=False)
+    protocol.resume_writing()
+    assert protocol.push(b"x", binary=False)
+    pipe.ended = "closed"
+    assert not protocol.push(b"closing", binary=False)
+    pipe.ended = ""
+    await protocol.send({"type": "websocket.close", "code": 1000})
+    assert not protocol.push(b"closed", binary=False)
+    protocol.connection_lost(None)
+    assert pipe.written.count(b"x") == 1
+    await ended(protocol)
+
+    lost, _ = await opened()
+    lost.connection_lost(None)
+    assert not lost.push(b"lost", binary=False)
+    await ended(lost)
+
+    asked, _ = await opened()
+    asked.data_received(b"\x88\x80\x00\x00\x00\x00")
+    assert not asked.push(b"the client has closed", binary=False)
+    await ended(asked)
+
+
+async def test_pushing_is_offered_only_where_no_extension_was_agreed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    plain, _ = await opened(offer)
+    assert plain.scope.get("extensions", {})[PUSH] == plain.push
+    deflating, _ = await opened(offer, deflate=True)
+    assert deflating.conn.extensions
+    assert PUSH not in deflating.scope.get("extensions", {})
+    monkeypatch.setattr("agent_ws.server.protocols.PUSHES", False)
+    unknown, _ = await opened()
+    assert PUSH not in unknown.scope.get("extensions", {}), "a version that it was not tried with"
+    for protocol in (plain, deflating, unknown):
+        await ended(protocol)
 
 
 async def test_the_http_protocol_has_what_we_use_of_it() -> None:

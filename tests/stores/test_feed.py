@@ -10,7 +10,7 @@ from agent_ws.events import Content
 from agent_ws.log import Epoch, Log
 from agent_ws.stores import Batch, Feed, MemoryStore
 from agent_ws.stores.base import BatchError
-from agent_ws.stores.feed import RETRY_MAX_S, SAVE_EVENTS
+from agent_ws.stores.feed import GATHER_S, RETRY_MAX_S, SAVE_EVENTS
 from agent_ws.testing.stores import record
 
 pytestmark = pytest.mark.virtual
@@ -147,6 +147,32 @@ async def test_a_failing_store_is_told_after_three_tries(world: World, caplog: p
         await world.feed.durable("a", world.say("a"))
     assert now() == began, "while it fails nobody waits"
     assert caplog.messages == ["the store fails: the disk is full"]
+
+
+async def test_what_nobody_waits_for_is_gathered(world: World) -> None:
+    world.store.seconds = 0
+    await world.feed.durable("a", world.say("a"))
+    before = len(world.store.saves)
+    for _ in range(10):
+        world.say("a")
+        await asyncio.sleep(GATHER_S / 20)
+    assert len(world.store.saves) == before
+    await asyncio.sleep(GATHER_S)
+    assert [save["a"] for save in world.store.saves[before:]] == [10]
+
+
+async def test_who_waits_ends_the_gathering(world: World) -> None:
+    world.store.seconds = 0
+    await world.feed.durable("a", world.say("a"))
+    seq = world.say("a")
+    await asyncio.sleep(GATHER_S / 2)
+    began = now()
+    await world.feed.durable("a", seq)
+    assert now() == began
+    world.say("a")
+    before = len(world.store.saves)
+    await asyncio.sleep(GATHER_S / 2)
+    assert len(world.store.saves) == before, "and only theirs"
 
 
 async def test_two_failures_are_nobodys_business(world: World, caplog: pytest.LogCaptureFixture) -> None:

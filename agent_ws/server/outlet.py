@@ -1,0 +1,228 @@
+"""The way out to one WebSocket client: its control frames, and the events after its cursor.
+
+The one rule: only this sends. What is new leaves inside the append that made it, where nothing waits before it and the
+socket has room: no task, no queue, no copy. Everything else is the writer's: what came behind that in the same turn of
+the loop, merged; what a full socket held up; what was held by a pause; the end.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from starlette.types import Message, Send
+
+from ..cursor import Cursor
+from ..errors import AgentWsError, FrameError
+from ..events import Event
+from ..frames import Codec, ControlFrame, ErrorFrame
+from ..session import Session
+from ..turn import BREATH
+
+Push = Callable[[bytes, bool], bool]
+"""Sends one message at once, as text or, where the second argument is true, as binary. False: it can't now."""
+PUSH = "agent_ws.push"
+"""The ASGI extension by which our server offers it; under another server `send` does everything."""
+
+
+class Gone(Exception):
+    """The client is not there any more, however the server below says it."""
+
+
+class Beat:
+    """Turns of the event loop, counted while something is pushed. One for all clients of a loop: what each of them has
+    to do at the next turn costs one callback together.
+    """
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.counting = False
+        """Something was pushed in this turn, so it will be known when the next begins."""
+        self._later: list[Callable[[], None]] = []
+
+    def count(self) -> None:
+        """Something is pushed, for the first time in this turn."""
+        self.counting = True
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def later(self, do: Callable[[], None]) -> None:
+        """Call `do` at the beginning of the next turn, of a turn that is counted. It must not raise."""
+        self._later.append(do)
+
+    def _next(self) -> None:
+        self.turn += 1
+        self.counting = False
+        if self._later:
+            later, self._later = self._later, []
+            for do in later:
+                do()
+
+
+class Outlet:
+    """One client's. `limit`: control frames that may wait."""
+
+    def __init__(self, codec: Codec, send: Send, push: Push | None, beat: Beat, limit: int) -> None:
+        self._codec = codec
+        self._send = send
+        self._push = push
+        self._beat = beat
+        self._limit = limit
+        self._session: Session | None = None
+        self._cursor: Cursor | None = None
+        self._unwatch: Callable[[], None] | None = None
+        self._held = False
+        """`pause` is in force."""
+        self._outbox: deque[ControlFrame] = deque()
+        self._frames: deque[Event] = deque()
+        """Events that have left the cursor and not this process."""
+        self._closing: tuple[int, str] | None = None
+        self._draining = False
+        self._last_call = False
+        """No run is going any more: what the client lacks is all that it will get."""
+        self._wake = asyncio.Event()
+        """Set when the writer may have something to do."""
+        self._resting = False
+        """The writer waits, and nothing waits for it."""
+        self._pushed = -1
+        """The turn of the loop in which an event was pushed last."""
+        self._late = False
+        """`_catch_up` is due at the next turn."""
+
+    # What there is to send
+
+    def follow(self, session: Session, cursor: Cursor) -> None:
+        """Deliver what is after `cursor`, from now on, until `leave`."""
+        self._session, self._cursor = session, cursor
+        self._unwatch = session.log.watch(self._appended)
+        self._stir()
+
+    def leave(self) -> None:
+        """Take nothing more from the log."""
+        if self._unwatch is not None:
+            self._unwatch()
+
+    def answer(self, frame: ControlFrame) -> None:
+        """Send a control frame; one that waits is not held behind text."""
+        if self._closing is not None:
+            return  # it asks on and does not read: what it asks for is done, but no answer waits for it any more
+        if self._resting and self._push is not None and self._push(self._codec.encode(frame), self._codec.binary):
+            return
+        self._outbox.append(frame)
+        if len(self._outbox) > self._limit:
+            self.close(FrameError("expected a client that reads its answers", code="slow_client"))
+        self._stir()
+
+    def hold(self) -> None:
+        """Keep events back until `release`; control frames still leave."""
+        self._held = True
+
+    def release(self) -> None:
+        """Deliver again."""
+        if self._held:
+            self._held = False
+            self._stir()
+
+    def close(self, error: AgentWsError) -> None:
+        """Say why, and close. The first reason counts."""
+        if self._closing is None:
+            self._outbox.append(ErrorFrame(error.code, str(error)))
+            self._closing = (error.close or 1011, error.code)
+            self._stir()
+
+    def drain(self, last: bool) -> None:  # noqa: FBT001 - the gateway's callback
+        """The server shuts down: close when there is nothing more for this client, with `last` even if a run goes."""
+        self._draining = True
+        self._last_call = last
+        self._stir()
+
+    @property
+    def sent(self) -> int:
+        """The last event that left for the client, 0 before any."""
+        return 0 if self._cursor is None else self._cursor.seq
+
+    # Sending
+
+    def _appended(self) -> None:
+        """Something is new in the log. Called inside the append."""
+        if not self._resting or self._push is None or self._cursor is None or self._held or self._draining:
+            self._stir()
+        elif self._pushed != self._beat.turn or not self._cursor.log.grows:
+            self._deliver(self._push, self._cursor)
+        elif not self._late:
+            # Text, and not the first of this turn: what else comes of it joins it.
+            self._late = True
+            self._beat.later(self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._late = False
+        if not self._resting or self._push is None or self._cursor is None or self._held or self._draining:
+            self._stir()
+        else:
+            self._deliver(self._push, self._cursor)
+
+    def _deliver(self, push: Push, cursor: Cursor) -> None:
+        """Push what is new. What the socket has no room for is left to the writer."""
+        codec, beat = self._codec, self._beat
+        event = cursor.next()
+        for new in cursor.pull() if event is None else (event,):
+            if self._frames or not push(codec.encode(new), codec.binary):
+                self._frames.append(new)
+        if self._frames:
+            self._stir()
+        if not beat.counting:
+            beat.count()
+        self._pushed = beat.turn
+
+    def _stir(self) -> None:
+        self._resting = False
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Send what can't be pushed, until the connection is to be closed. Raises `Gone`."""
+        while True:
+            sent = False
+            self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
+            await self._flush()
+            if not self._frames and self._cursor is not None and not self._held:
+                self._frames.extend(self._cursor.pull())
+            while self._frames and not self._held:  # it may be paused while a frame is on its way
+                if self._outbox:
+                    await self._flush()
+                await self._transmit(self._codec.encode(self._frames.popleft()))
+                sent = True
+                if len(self._frames) % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)  # to send waits only where the socket is full, and this may be a long log
+            if self._leaving and not sent:
+                self.close(FrameError("The server is shutting down: come back.", code="shutting_down"))
+            if self._closing is not None:
+                await self._flush()
+                code, reason = self._closing
+                await self._emit({"type": "websocket.close", "code": code, "reason": reason})
+                return
+            if not sent:
+                self._resting = not self._wake.is_set()
+                await self._wake.wait()
+
+    @property
+    def _leaving(self) -> bool:
+        """Whether the shutdown has nothing more for this client."""
+        return self._draining and (self._last_call or self._session is None or not self._session.busy)
+
+    async def _flush(self) -> None:
+        while self._outbox:
+            await self._transmit(self._codec.encode(self._outbox.popleft()))
+
+    async def _transmit(self, data: bytes) -> None:
+        if self._push is not None and self._push(data, self._codec.binary):
+            return
+        if self._codec.binary:
+            await self._emit({"type": "websocket.send", "bytes": data})
+        else:
+            await self._emit({"type": "websocket.send", "text": data.decode()})
+
+    async def _emit(self, message: Message) -> None:
+        """Everything by which a server says that the client has gone becomes `Gone`."""
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError) as error:
+            # uvicorn raises ClientDisconnected (an OSError) for a lost client, RuntimeError for a send after its close.
+            raise Gone from error

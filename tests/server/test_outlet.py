@@ -1,0 +1,243 @@
+"""What leaves inside the append, what is left to the next turn of the loop, and what to the writer."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from agent_ws import Settings, Turn
+from agent_ws.cursor import Cursor
+from agent_ws.errors import FrameError
+from agent_ws.events import Content, Start
+from agent_ws.frames import JSON, MSGPACK, Codec, Pong
+from agent_ws.server.outlet import Beat, Gone, Outlet
+from agent_ws.session import Session
+from agent_ws.sessions import Sessions
+from agent_ws.streams import ChunkMode
+
+pytestmark = pytest.mark.virtual
+
+
+class Wire:
+    """A client's socket, seen from the server."""
+
+    def __init__(self) -> None:
+        self.room = 1_000_000
+        """Messages that it takes at once."""
+        self.pushed: list[Any] = []
+        """What left at once."""
+        self.sent: list[Any] = []
+        """What waited for room."""
+        self.close: tuple[int, str] | None = None
+        self.emptied = asyncio.Event()
+        self.lost = False
+
+    def push(self, data: bytes, binary: bool) -> bool:  # noqa: FBT001 - the extension's form
+        if self.room <= 0:
+            return False
+        self.room -= 1
+        self.pushed.append(data if binary else json.loads(data))
+        return True
+
+    async def send(self, message: Message) -> None:
+        if self.lost:
+            raise OSError
+        if message["type"] == "websocket.close":
+            self.close = (message["code"], message["reason"])
+            return
+        await self.emptied.wait()
+        self.sent.append(json.loads(message["text"]) if "text" in message else message["bytes"])
+
+    def texts(self) -> list[str]:
+        """The text of each content frame that left at once."""
+        return [frame["data"] for frame in self.pushed if frame["type"] == "content"]
+
+
+class Line:
+    """A session, and one client of it."""
+
+    def __init__(self, session: Session, wire: Wire, outlet: Outlet, writing: asyncio.Task[None]) -> None:
+        self.session = session
+        self.wire = wire
+        self.outlet = outlet
+        self.writing = writing
+
+    def text(self, *pieces: str) -> None:
+        for piece in pieces:
+            self.session.log.append_text(Content, "r1", piece, None, None)
+
+
+@asynccontextmanager
+async def line(codec: Codec = JSON, chunk: ChunkMode = "token", limit: int = 8) -> AsyncGenerator[Line]:
+    async def agent(_: Turn) -> None: ...
+
+    async with Sessions(agent, Settings()) as sessions:
+        session, _ = await sessions.create("me")
+        wire = Wire()
+        outlet = Outlet(codec, wire.send, wire.push, Beat(), limit)
+        outlet.follow(session, Cursor(session.log, chunk=chunk))
+        writing = asyncio.create_task(outlet.write(), name="writer")
+        await asyncio.sleep(0.001)
+        try:
+            yield Line(session, wire, outlet, writing)
+        finally:
+            outlet.leave()
+            writing.cancel()
+            with suppress(asyncio.CancelledError, Gone):
+                await writing
+
+
+async def test_the_first_text_of_a_turn_leaves_inside_the_append() -> None:
+    async with line() as it:
+        it.text("a")
+        assert it.wire.texts() == ["a"]
+
+
+async def test_the_rest_of_the_turn_leaves_merged_at_the_next() -> None:
+    async with line() as it:
+        it.text("a", "b", "c")
+        assert it.wire.texts() == ["a"]
+        await asyncio.sleep(0)
+        assert it.wire.texts() == ["a", "bc"]
+        it.text("d")
+        assert it.wire.texts() == ["a", "bc"], "that was this turn's"
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert it.wire.texts() == ["a", "bc", "d"]
+        it.text("e")
+        assert it.wire.texts() == ["a", "bc", "d", "e"], "a turn without any is the first again"
+
+
+async def test_what_is_no_text_waits_for_nothing_and_takes_what_is_before_it_along() -> None:
+    async with line() as it:
+        it.text("a", "b")
+        it.session.log.append(Start(run="r2"))
+        assert [frame["type"] for frame in it.wire.pushed] == ["content", "content", "start"]
+        assert it.wire.texts() == ["a", "b"]
+        await asyncio.sleep(0.001)
+        assert len(it.wire.pushed) == 3, "once"
+
+
+async def test_numbers_rise_and_nothing_is_lost_between_the_ways() -> None:
+    async with line() as it:
+        it.wire.emptied.set()
+        for k in range(200):
+            it.text(*"xyz"[: k % 3 + 1])
+            it.wire.room = k % 4  # full now and then
+            if k % 5 == 0:
+                await asyncio.sleep(0)
+        it.wire.room = 1000
+        it.text("!")
+        await asyncio.sleep(0.001)
+        text = "".join(e.data for e in it.session.log.read(0) if isinstance(e, Content))
+        frames = sorted(it.wire.pushed + it.wire.sent, key=lambda frame: frame["seq"])
+        assert "".join(frame["data"] for frame in frames) == text
+        numbers = [frame["seq"] for frame in frames]
+        assert len(set(numbers)) == len(numbers)
+        pushed = [frame["seq"] for frame in it.wire.pushed]
+        assert pushed == sorted(pushed)
+        assert it.wire.sent, "and the socket was full at times"
+
+
+async def test_a_full_socket_leaves_it_to_the_writer_in_order() -> None:
+    async with line() as it:
+        it.wire.room = 0
+        it.text("a")
+        await asyncio.sleep(0.001)
+        it.text("b", "c")
+        it.wire.room = 10
+        it.text("d")
+        await asyncio.sleep(0.001)
+        assert it.wire.pushed == [], "nothing overtakes what waits"
+        it.wire.emptied.set()
+        await asyncio.sleep(0.001)
+        assert [frame["data"] for frame in it.wire.sent] == ["a"]
+        assert it.wire.texts() == ["bcd"], "merged meanwhile"
+
+
+async def test_a_pause_holds_events_and_lets_answers_through() -> None:
+    async with line() as it:
+        it.outlet.hold()
+        it.text("a", "b")
+        it.outlet.answer(Pong("1"))
+        await asyncio.sleep(0.001)
+        assert [frame["type"] for frame in it.wire.pushed] == ["pong"]
+        it.outlet.release()
+        await asyncio.sleep(0.001)
+        assert it.wire.texts() == ["ab"]
+        it.text("c")
+        assert it.wire.texts() == ["ab", "c"], "and again at once"
+
+
+async def test_an_answer_leaves_at_once_and_waits_where_the_socket_is_full() -> None:
+    async with line() as it:
+        it.outlet.answer(Pong("1"))
+        assert it.wire.pushed == [{"type": "pong", "data": "1"}]
+        it.wire.room = 0
+        it.outlet.answer(Pong("2"))
+        it.outlet.answer(Pong("3"))
+        it.wire.emptied.set()
+        await asyncio.sleep(0.001)
+        assert [frame["data"] for frame in it.wire.sent] == ["2", "3"]
+
+
+async def test_who_asks_on_and_does_not_read_is_closed() -> None:
+    async with line(limit=3) as it:
+        it.wire.room = 0
+        for k in range(10):
+            it.outlet.answer(Pong(str(k)))
+        it.wire.emptied.set()
+        await asyncio.sleep(0.001)
+        assert it.wire.close == (4504, "slow_client")
+
+
+async def test_words_leave_at_their_end() -> None:
+    async with line(chunk="word") as it:
+        it.text("he")
+        await asyncio.sleep(0.001)
+        it.text("llo wor")
+        await asyncio.sleep(0.001)
+        assert it.wire.texts() == ["hello "]
+        it.session.log.append(Start(run="r2"))
+        assert it.wire.texts() == ["hello ", "wor"]
+
+
+async def test_messagepack_leaves_as_binary() -> None:
+    async with line(MSGPACK) as it:
+        it.text("a")
+        assert it.wire.pushed == [MSGPACK.encode(Content("a", seq=1, run="r1"))]
+
+
+async def test_a_drain_ends_with_the_reason_behind_all_events() -> None:
+    async with line() as it:
+        it.text("a", "b")
+        it.outlet.drain(last=True)
+        await asyncio.sleep(0.001)
+        assert it.wire.texts() == ["a", "b"]
+        assert it.wire.pushed[-1]["code"] == "shutting_down"
+        assert it.wire.close == (4503, "shutting_down")
+
+
+async def test_after_a_close_nothing_leaves() -> None:
+    async with line() as it:
+        it.outlet.close(FrameError("expected a, got b", code="conflict"))
+        it.text("late")
+        it.outlet.answer(Pong("late"))
+        await asyncio.sleep(0.001)
+        assert [frame["type"] for frame in it.wire.pushed] == ["error", "content"], "the text was there before"
+        it.text("later")
+        await asyncio.sleep(0.001)
+        assert it.wire.texts() == ["late"]
+        assert it.wire.close == (4409, "conflict")
+
+
+async def test_a_lost_client_is_gone() -> None:
+    async with line() as it:
+        it.wire.room, it.wire.lost = 0, True
+        it.text("a")
+        with pytest.raises(Gone):
+            await it.writing
