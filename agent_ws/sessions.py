@@ -59,6 +59,7 @@ class Sessions:
         self._owned: Counter[str] = Counter()
         """How many of those each owner has."""
         self._loading = asyncio.Lock()
+        self._drained = False
 
     async def __aenter__(self) -> Self:
         await self._store.open()
@@ -151,14 +152,18 @@ class Sessions:
         """Take no new run; let those that are going end for `grace` seconds, then interrupt them with reason
         `shutdown`.
 
-        Returns when all have their receipts, or their tasks were given the time to go and didn't.
+        Returns when all have their receipts, or their tasks were given the time to go and didn't. Again: at once, they
+        had it.
         """
+        if self._drained:
+            return
         self._services.draining = True
         if grace:
             await self._settled(grace)
         for session in tuple(self._loaded.values()):
             session.shut_down()
         await self._settled(self.settings.timeouts.grace)
+        self._drained = True
 
     async def _settled(self, seconds: float) -> None:
         """Return when no session works, or after `seconds`. What waits will not begin any more: nobody waits for it."""

@@ -29,6 +29,13 @@ from .outlet import Beat
 logger = logging.getLogger("agent_ws")
 
 
+LEAVING = 0.3
+"""The part of `timeouts.close` that clients have to leave in. With it go, one after another, a grace for the tasks of
+runs before it, the server's time for what is left (`serve.UNTIL_CUT`), and a second grace for tasks that didn't hear of
+the first.
+"""
+
+
 class Gateway:
     """One process's gateway. An async context manager: it serves inside, and so is the agent, where it is one too."""
 
@@ -139,7 +146,7 @@ class Gateway:
         self._tell(last=True)
         if self._clients:
             try:
-                async with asyncio.timeout(times.close / 2):
+                async with asyncio.timeout(times.close * LEAVING):
                     await self._empty.wait()
             except TimeoutError:
                 logger.warning("%d clients did not leave in time", len(self._clients))

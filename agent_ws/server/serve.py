@@ -28,6 +28,10 @@ if sys.platform != "win32":
 logger = logging.getLogger("agent_ws")
 
 
+UNTIL_CUT = 0.2
+"""The part of `timeouts.close` in which connections may end by themselves after the drain."""
+
+
 class Server(uvicorn.Server):
     """uvicorn, which drains the gateway before it stops. A second signal stops at once."""
 
@@ -37,6 +41,7 @@ class Server(uvicorn.Server):
         self.stopping = threading.Event()
         """Set by the first signal."""
         self._drain: asyncio.Task[None] | None = None
+        self._patience = app.state.gateway.settings.timeouts.close * UNTIL_CUT
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         del sig, frame
@@ -51,6 +56,17 @@ class Server(uvicorn.Server):
             self._drain = asyncio.create_task(self._gateway.drain(), name="drain")
             self._drain.add_done_callback(lambda _: setattr(self, "should_exit", True))
         return await super().on_tick(counter)
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """Wait for who is left, then cut them off: uvicorn would cancel what serves them, and log that as bugs."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await super()._wait_tasks_to_complete()
+        except TimeoutError:
+            logger.warning("cut off %d connections that took too long to end", len(self.server_state.connections))
+            for connection in tuple(self.server_state.connections):
+                connection.transport.abort()
+            await super()._wait_tasks_to_complete()
 
     def _log_started_message(self, listeners: Any) -> None:
         """Say where it serves, in a form that a program can read too."""
@@ -69,7 +85,7 @@ def make_server(agent: Agent, settings: Settings, *, host: str, port: int) -> Se
         ws=StallingWebSocket,
         ws_max_size=settings.limits.message_bytes,
         ws_per_message_deflate=False,  # small frames cost more to deflate than to send, and it takes 35 KiB a client
-        timeout_graceful_shutdown=max(1, round(settings.timeouts.close / 2)),
+        timeout_graceful_shutdown=max(1, round(settings.timeouts.close * 2 * UNTIL_CUT)),
         access_log=False,  # its line has the query string, which may hold a message
         log_config=None,
         lifespan="on",

@@ -4,8 +4,9 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
-from agent_ws import Turn
+from agent_ws import Fenced, Turn
 
 
 async def echo(turn: Turn) -> AsyncGenerator[str]:
@@ -42,7 +43,8 @@ async def stubborn(turn: Turn) -> None:
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            turn.content("Still here. ")
+            with suppress(Fenced):
+                turn.content("Still here. ")
 
 
 async def threaded(turn: Turn) -> None:
@@ -63,3 +65,12 @@ async def flood(_: Turn) -> AsyncGenerator[str]:
     while True:
         yield "x" * 16_000
         await asyncio.sleep(0)
+
+
+async def deaf(turn: Turn) -> None:
+    """More than any socket holds, and then takes no notice of any cancellation."""
+    for _ in range(200):
+        turn.content("x" * 16_000)
+        await asyncio.sleep(0)
+    print("listens no more", file=sys.stderr, flush=True)  # noqa: T201 - what the test waits for
+    await stubborn(turn)

@@ -126,3 +126,30 @@ async def test_a_client_that_never_reads_is_cut_off_and_holds_up_no_shutdown() -
         second.close()
     finally:
         await server.kill()
+
+
+async def test_the_worst_of_all_holds_up_no_shutdown_and_cuts_none_short(serve: Serve) -> None:
+    """At once: an agent that takes no notice, and clients of each kind that never read, or never ask."""
+    server = await serve("deaf", store="memory")
+    port = await server.port()
+    _, websocket = await upgrade(port, b'{"message":"go"}')
+    asked: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    for accept in (b"text/event-stream", b"application/x-ndjson"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /api/agent/stream?message=go HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: %b\r\n\r\n" % accept)
+        assert b" 200 " in await reader.readline()
+        asked.append((reader, writer))
+    for begun in (b"", b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgr", b"POST /api/agent/stream HT"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        asked.append((reader, writer))
+    body = b"POST /api/agent/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(body)
+    await server.says("(?s)" + "listens no more.*" * 3)
+    server.terminate()
+    assert await server.exit(LIMIT + BUSY_MACHINE) == 0, server.output
+    assert "cut short" not in server.output
+    assert "Traceback" not in server.output
+    for _, client in ((reader, writer), (reader, websocket), *asked):
+        client.close()

@@ -259,7 +259,8 @@ def test_the_server_has_what_we_use_of_it() -> None:
     assert "self._log_started_message(listeners)" in source
     assert "signal.signal(sig, self.handle_exit)" in source
     assert "self.should_exit" in inspect.getsource(uvicorn.Server.on_tick)
-    for name in ("handle_exit", "on_tick", "_log_started_message"):
+    assert "self._wait_tasks_to_complete()," in inspect.getsource(uvicorn.Server.shutdown)
+    for name in ("handle_exit", "on_tick", "_log_started_message", "_wait_tasks_to_complete"):
         ours, theirs = getattr(Server, name), getattr(uvicorn.Server, name)
         assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
 
