@@ -40,6 +40,8 @@ class RunView(Struct):
     seen: int | None = None
     task: TaskFate | None = None
     fates: dict[str, Fate] = {}
+    taken: int = 0
+    """Rises with everything that changes the view."""
 
     def text(self) -> str:
         """The whole text of the answer, without what was taken back."""
@@ -64,22 +66,35 @@ class RunView(Struct):
         return pieces
 
 
-def runs(events: Iterable[Event]) -> list[RunView]:
-    """The runs of a log, in the order in which they began; those that never did come in the order of their messages."""
-    views: dict[str, RunView] = {}
-    steers: dict[str, User] = {}
-    home: dict[str, str] = {}
-    for event in events:
+class Runs:
+    """The runs of a log, taken event by event."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, RunView] = {}
+        self._steers: dict[str, User] = {}
+        self._home: dict[str, str] = {}
+
+    def views(self) -> list[RunView]:
+        """In the order in which they began; those that never did come in the order of their messages. They go on
+        changing with what is taken.
+        """
+        return list(self._views.values())
+
+    def take(self, event: Event) -> None:
+        """Take the log's next event."""
+        views, steers = self._views, self._steers
         view = views.get(event.run)
         if view is None:
             view = views[event.run] = RunView(event.run, [], [])
+        view.taken += 1
         match event:
             case User(id=message):
-                before = home.get(message)
+                before = self._home.get(message)
                 if before is not None and (message in steers or not views[before].started):  # it moves
                     views[before].messages = [m for m in views[before].messages if m.id != message]
+                    views[before].taken += 1
                     steers.pop(message, None)
-                home[message] = event.run
+                self._home[message] = event.run
                 if event.steer:
                     steers[message] = event
                 view.messages.append(event)
@@ -98,7 +113,14 @@ def runs(events: Iterable[Event]) -> list[RunView]:
                     view.ending = event
                     if isinstance(event, Interrupted):
                         view.seen = event.seen
-    return list(views.values())
+
+
+def runs(events: Iterable[Event]) -> list[RunView]:
+    """The runs of a whole log."""
+    made = Runs()
+    for event in events:
+        made.take(event)
+    return made.views()
 
 
 # The same log in fewer events

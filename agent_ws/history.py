@@ -4,13 +4,13 @@ The one rule: a pure function of the events, so history and screen can't disagre
 alternate, no text is empty, every tool call has a result, and the result tells the truth about what ran.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from .events import Content, Event, Fate, SectionStart, ToolResult, ToolStart, User
-from .fold import RunView, runs
+from .fold import Runs, RunView
 
 
 class Text(Struct, frozen=True, tag="text"):
@@ -62,21 +62,49 @@ FATES: dict[Fate, str] = {
 """What a model reads as the output of a call that was cut short."""
 
 
+class History:
+    """The history of a log that grows: what was told of a run is not worked out again until the run changes."""
+
+    def __init__(self) -> None:
+        self._runs = Runs()
+        self._told: dict[str, tuple[int, tuple[Message, ...]]] = {}
+        """Of each run: what was told, and how the view was marked then."""
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Take the log's next events."""
+        for event in events:
+            self._runs.take(event)
+
+    def messages(self) -> tuple[Message, ...]:
+        """What a model is told of the runs that began: the user's words and, of each answer, what the user saw."""
+        messages: list[Message] = []
+        for view in self._runs.views():
+            if view.started:
+                for message in self._tell(view):
+                    _add(messages, message)
+        return tuple(messages)
+
+    def _tell(self, view: RunView) -> tuple[Message, ...]:
+        mark, told = self._told.get(view.run, (-1, ()))
+        if mark != view.taken:
+            told = _told(view)
+            self._told[view.run] = view.taken, told
+        return told
+
+
 def history(events: Iterable[Event]) -> tuple[Message, ...]:
-    """What a model is told of the runs that began: the user's words and, of each answer, what the user saw."""
-    messages: list[Message] = []
+    """The history of a whole log."""
+    made = History()
+    made.take(events)
+    return made.messages()
 
-    def add(role: Literal["user", "assistant"], *parts: Part) -> None:
-        if messages and messages[-1].role == role:
-            messages[-1] = Message(role, messages[-1].parts + parts)
-        elif parts:
-            messages.append(Message(role, parts))
 
-    for view in runs(events):
-        if not view.started:
-            continue
-        _tell(view, add)
-    return tuple(messages)
+def _add(messages: list[Message], message: Message) -> None:
+    """Append, so that roles alternate."""
+    if messages and messages[-1].role == message.role:
+        messages[-1] = Message(message.role, messages[-1].parts + message.parts)
+    else:
+        messages.append(message)
 
 
 def continued(past: tuple[Message, ...], said: str) -> tuple[Message, ...]:
@@ -86,8 +114,13 @@ def continued(past: tuple[Message, ...], said: str) -> tuple[Message, ...]:
     return (*past, Message("user", (Text(said),)))
 
 
-def _tell(view: RunView, add: Callable[..., None]) -> None:
-    """Add one run to a history."""
+def _told(view: RunView) -> tuple[Message, ...]:
+    """What a model is told of one run."""
+    messages: list[Message] = []
+
+    def add(role: Literal["user", "assistant"], *parts: Part) -> None:
+        _add(messages, Message(role, parts))
+
     first = next((m for m in view.messages if not m.steer), None)
     if first is not None and first.data:
         add("user", Text(first.data))
@@ -143,6 +176,7 @@ def _tell(view: RunView, add: Callable[..., None]) -> None:
     for message in view.messages:
         if message.steer and message.id not in told:
             add("user", Text(message.data))
+    return tuple(messages)
 
 
 def _titled(text: str, agent: str | None, title: str | None) -> str:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from .errors import FrameError, Refused, StoreError
 from .events import Done, Error, Event, Interrupted, Seen, User
 from .fold import runs
-from .history import history
+from .history import History
 from .log import Log
 from .run import Phase, Run
 from .settings import Settings, WhenBusy
@@ -73,6 +73,9 @@ class Session:
         """Runs that began and have no receipt: more than one where a task was slow to go."""
         self._ended: dict[str, int] = {}
         """Runs with an ending, and how many characters of each count as seen."""
+        self._history = History()
+        self._told = 0
+        """The last event that the history has taken."""
         self._viewers = 0
         self._orphan: asyncio.TimerHandle | None = None
         self._handover: asyncio.TimerHandle | None = None
@@ -289,11 +292,12 @@ class Session:
         self.active = run
         self._unsettled.add(run)
         services = self._services
-        past = history(self.log.read(0))
+        self._history.take(self.log.read(self._told))
+        self._told = self.log.tail
         turn = Turn(
             run,
             session=self.id,
-            history=past,
+            history=self._history.messages(),
             timeouts=services.settings.timeouts,
             new_id=services.new_id,
             wall=services.wall,

@@ -125,6 +125,11 @@ class Gateway:
 
         return leave
 
+    @property
+    def left(self) -> int:
+        """How many clients have come and gone."""
+        return self._joined - len(self._clients)
+
     async def drain(self) -> None:
         """Shut down in order: no new runs; clients without a run are told to come back; runs end, or are interrupted
         after `timeouts.drain`; the rest of the clients is told. Returns within `timeouts.drain` and `timeouts.close`.

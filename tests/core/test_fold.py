@@ -33,7 +33,7 @@ from agent_ws.events import (
     User,
 )
 from agent_ws.fold import MERGED, merge, recover, runs
-from agent_ws.history import FATES, Message, Text, ToolOutput, ToolUse, continued, history
+from agent_ws.history import FATES, History, Message, Text, ToolOutput, ToolUse, continued, history
 from agent_ws.log import Log
 from agent_ws.settings import Limits
 from agent_ws.testing.invariants import check_history, check_log
@@ -406,6 +406,25 @@ def test_the_history_of_every_prefix_is_valid_also_after_a_crash(story: Any, dat
         for was, now in zip(runs(prefix), runs(recovered), strict=True):
             assert now.text() == was.text()
             assert now.ending == (was.ending or now.ending)
+
+
+@tries
+@given(stories)
+def test_a_history_that_grows_is_the_history_of_the_log_so_far(story: Any) -> None:
+    events, growing = written(story), History()
+    for end, event in enumerate(events, 1):
+        growing.take([event])
+        assert growing.messages() == history(events[:end])
+
+
+def test_a_history_that_grows_takes_a_message_along_that_moves() -> None:
+    steered = User("c2", "but", steer=True)
+    events = log(*SAID, steered, Content("a"), Done(), User("c2", "but", run="r2"), Start(run="r2"), Done(run="r2"))
+    growing = History()
+    for end, event in enumerate(events, 1):
+        growing.take([event])
+        assert growing.messages() == history(events[:end])
+    assert told(growing.messages()) == [("user", "hi"), ("assistant", "a"), ("user", "but")]
 
 
 @tries
