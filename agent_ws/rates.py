@@ -104,5 +104,6 @@ class Meter:
         return not (self._bytes.take(now, size) and in_time)
 
     def strike(self, now: float) -> bool:
-        """Count an overrun. Whether it was one too many."""
-        return not self._strikes.take(now)
+        """Count an overrun. Whether it was the last that is borne: with 100 of them, the hundredth."""
+        self._strikes.take(now)
+        return self._strikes.wait(now) > 0

@@ -76,9 +76,9 @@ def test_a_meter_counts_frames_and_bytes_and_what_was_beyond() -> None:
     assert meter.over(1.0, 1000) is False
     assert meter.over(1.0, 1) is True, "bytes count too"
     assert meter.over(2.0, 100) is False
-    assert [meter.strike(2.0) for _ in range(4)] == [False, False, False, True]
-    assert meter.strike(3.0) is False, "one a second is forgiven"
-    assert meter.strike(3.0) is True
+    assert [meter.strike(2.0) for _ in range(3)] == [False, False, True]
+    assert meter.strike(4.0) is False, "one a second is forgiven"
+    assert meter.strike(4.0) is True
 
 
 def test_a_frame_beyond_the_bytes_counts_as_a_frame() -> None:
