@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from ..turn import Agent
 from .access import Admission, Visitor
 from .door import Doorkeeper
 from .gateway import Gateway
-from .guard import Guard
+from .guard import Guard, failure, refuse
 from .http import HttpEndpoints
 from .login import Login
 from .websocket import WebSocketEndpoint
@@ -87,6 +88,14 @@ def build_app(
     async def bug(_: Request, __: Exception) -> Response:
         return JSONResponse({"error": {"code": "internal_error", "message": "Our fault: the log says more."}}, 500)
 
+    async def unserved(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for that
+        known = {404: ("not_found", "another path"), 405: ("method_not_allowed", "another method")}
+        code, expected = known.get(error.status_code, ("bad_frame", "another request"))
+        answer = failure(error.status_code, code, f"expected {expected}, as PROTOCOL.md has it")
+        answer.headers.update(error.headers or {})
+        return answer
+
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -122,11 +131,18 @@ def build_app(
             Mount("/assets", _Assets(directory=folder)),
         ],
         middleware=middleware,
-        exception_handlers={Exception: bug},
+        exception_handlers={Exception: bug, HTTPException: unserved},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a path is known, or it is not
+    app.router.default = nowhere
     app.state.gateway = gateway
     return app
+
+
+async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers what no route knows, a WebSocket too."""
+    await refuse(scope, receive, send, 404, "not_found", "expected another path, as PROTOCOL.md has it")
 
 
 class _Stream:

@@ -8,7 +8,7 @@ import pytest
 from helpers import drained, serving
 
 from agent_ws import Turn, build_app
-from agent_ws.testing.client import connect, running
+from agent_ws.testing.client import Refused, connect, running
 
 
 class Holder:
@@ -54,3 +54,32 @@ async def test_the_page_brings_the_cookie_so_that_all_it_does_has_one_owner() ->
         assert page.status_code == 200
         assert page.headers["set-cookie"].startswith("agent_ws_owner=")
         assert "set-cookie" not in (await browser.get("/")).headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/ws", 404, "not_found"),
+        ("POST", "/api/agent/stream/", 404, "not_found"),
+        ("GET", "/assets/nowhere.js", 404, "not_found"),
+        ("PUT", "/api/agent/stream", 405, "method_not_allowed"),
+        ("GET", "/api/agent/interrupt", 405, "method_not_allowed"),
+        ("POST", "/", 405, "method_not_allowed"),
+    ],
+)
+async def test_an_unknown_path_or_method_has_a_code(method: str, path: str, status: int, code: str) -> None:
+    app = build_app(Holder())
+    transport = httpx2.ASGITransport(app)
+    async with running(app), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        answer = await browser.request(method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert ("allow" in answer.headers) is (status == 405)
+
+
+async def test_a_websocket_at_an_unknown_path_is_refused_before_the_upgrade() -> None:
+    app = build_app(Holder())
+    async with running(app):
+        with pytest.raises(Refused, match="404"):
+            async with connect(app, path="/nowhere"):
+                pass
