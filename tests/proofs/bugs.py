@@ -12,16 +12,21 @@ from .proof import Disproved
 
 
 class Bugs(logging.Handler):
-    """A context inside a loop, around the server. Raises `Disproved` at its end, or when `check` is called."""
+    """A context inside a loop, around the server. Raises `Disproved` at its end, or when `check` is called.
 
-    def __init__(self, *, level: int = logging.ERROR) -> None:
-        super().__init__(level)
+    secret: what no line of the log may hold.
+    """
+
+    def __init__(self, *, secret: str = "") -> None:
+        super().__init__(logging.WARNING if secret else logging.ERROR)
+        self._secret = secret
         self._found: list[str] = []
         self._logger = logging.getLogger("agent_ws")
         self._before: set[asyncio.Task[object]] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._found.append(f"{record.levelname} {record.getMessage()} {record.exc_info or ''}")
+        if record.levelno >= logging.ERROR or self._secret in record.getMessage():
+            self._found.append(f"{record.levelname} {record.getMessage()} {record.exc_info or ''}")
 
     def __enter__(self) -> Self:
         self._before = asyncio.all_tasks()

@@ -1,11 +1,12 @@
 """All proofs, the fast ones first."""
 
-from . import cancel, interrupts, resume, schedules
+from . import cancel, fuzz, interrupts, resume, schedules
 from .proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
     interrupts.PROOF,
     schedules.PROOF,
     cancel.PROOF,
+    fuzz.PROOF,
     resume.PROOF,
 )
