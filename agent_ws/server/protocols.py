@@ -16,9 +16,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 from websockets.version import version as websockets_version
 
 from ..errors import CODES
@@ -133,6 +134,15 @@ def _head(opcode: int, size: int) -> bytes:
     return struct.pack("!BBQ", opcode, 127, size)
 
 
+class _Messages(ServerProtocol):
+    """A message that is not complete forbids no close frame (RFC 6455, 5.4): websockets calls that a fault."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket. Its messages have a
     limit of fragments too: empty ones count for nothing in their size. And what an application never sees counts for
@@ -144,6 +154,10 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
 
     _full = False
     """The socket takes nothing more at the moment."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.conn.__class__ = _Messages  # uvicorn makes it, and asks nobody of which class
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)

@@ -441,6 +441,14 @@ async def test_what_is_no_websocket_closes(make_site: MakeSite, watch: Watch, st
     await serves(site)
 
 
+async def test_a_close_between_two_fragments_is_in_order(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    socket = await opened(site)
+    socket.writer.write(b"\x01\x81" + bytes(4) + b"x" + b"\x88\x82" + bytes(4) + struct.pack("!H", 1000))
+    assert await socket.close_code() == 1000
+    await serves(site)
+
+
 async def test_a_message_of_just_the_limit_is_served(make_site: MakeSite) -> None:
     agent = Scripted(["Hi"])
     site = await make_site(agent, limits=Limits(message_bytes=1000))
