@@ -74,3 +74,31 @@ async def deaf(turn: Turn) -> None:
         await asyncio.sleep(0)
     print("listens no more", file=sys.stderr, flush=True)  # noqa: T201 - what the test waits for
     await stubborn(turn)
+
+
+async def busy(turn: Turn) -> None:
+    """Does what the words of the message name, one after the other."""
+    for n, word in enumerate(turn.message.split()):
+        match word:
+            case "stream":
+                for i in range(60):
+                    turn.content(f"{i} ")
+                    await asyncio.sleep(0.002)
+            case "burst":
+                for i in range(2000):
+                    turn.content(f"{i} ")
+                    if i % 50 == 0:
+                        await asyncio.sleep(0)
+            case "tool":
+                async with turn.tool("work", {"n": n}) as call:
+                    await asyncio.sleep(0.03)
+                    call.output = "worked"
+            case "section":
+                async with turn.section(f"s{n}", "A section") as section:
+                    section.thinking("hm ")
+                    await asyncio.sleep(0.01)
+                    section.content("a part ")
+            case "ask":
+                turn.content(f"You said {await turn.ask('question', 'Well?', timeout=0.2)}. ")
+            case _:
+                turn.content(f"{word} ")

@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import cancel, fuzz, interrupts, resume, schedules
+from . import cancel, fuzz, interrupts, kill, resume, schedules
 from .proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
@@ -9,4 +9,5 @@ PROOFS: tuple[Proof, ...] = (
     cancel.PROOF,
     fuzz.PROOF,
     resume.PROOF,
+    kill.PROOF,
 )
