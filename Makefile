@@ -32,7 +32,7 @@ bench: bench/.venv/.done ## Measure speed beside other servers (a minute of it: 
 	bench/.venv/bin/python -m bench $(ARGS)
 
 clean: ## Remove all that was built, the environments too
-	rm -rf .venv bench/.venv bench/node_modules bench/results .hypothesis .pytest_cache .ruff_cache build dist
+	rm -rf .venv .environments bench/.venv bench/node_modules bench/results .hypothesis .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment is made anew, so that it never holds a package that the files no longer name. The development one can

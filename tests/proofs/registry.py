@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import cancel, fuzz, interrupts, kill, resume, schedules
+from . import autobahn, cancel, fuzz, interrupts, kill, resume, schedules
 from .proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
@@ -10,4 +10,5 @@ PROOFS: tuple[Proof, ...] = (
     fuzz.PROOF,
     resume.PROOF,
     kill.PROOF,
+    autobahn.PROOF,
 )
