@@ -94,10 +94,20 @@ async def core(app: Starlette, opened: Frame) -> Session:
 class Http:
     """One HTTP request without a socket, whose answer may be a stream."""
 
-    def __init__(self, app: Starlette, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str | None = None,
+    ) -> None:
         sent = {"host": "localhost"} | dict(headers or {})
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.received = b""
+        """All that has come."""
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._gone = asyncio.Event()
         self._body = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -108,7 +118,7 @@ class Http:
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
-            "method": "GET" if body is None else "POST",
+            "method": method or ("GET" if body is None else "POST"),
             "scheme": "http",
             "server": ("localhost", 80),
             "client": ("127.0.0.1", 50000),
@@ -141,6 +151,7 @@ class Http:
             self._started.set()
         elif message.get("body"):
             self._chunks.put_nowait(message["body"])
+            self.received += message["body"]
 
     async def text(self) -> str:
         """The rest of the answer, to its end."""

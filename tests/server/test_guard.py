@@ -1,5 +1,8 @@
 """Who may talk to the server, by Host, Origin and Sec-Fetch-Site, on every way in."""
 
+from hashlib import sha256
+from pathlib import Path
+
 import pytest
 from live import MakeSite, Site
 from wire import STREAM, EventSource
@@ -64,12 +67,13 @@ async def statuses(site: Site, fields: list[tuple[str, str]]) -> dict[str, int]:
     post = await site.post(STREAM, SAY, fields)
     get = await site.get(f"{STREAM}?message=x", fields)
     call = await site.post("/api/agent/interrupt", SAY, fields)
+    ticket = await site.post("/api/agent/ticket", b"", fields)
     asset = await site.get("/assets/app.js", fields)
-    answers = {"handshake": handshake, "post": post, "get": get, "call": call, "asset": asset}
+    answers = {"handshake": handshake, "post": post, "get": get, "call": call, "ticket": ticket, "asset": asset}
     return {name: answer.status for name, answer in answers.items()}
 
 
-PASSED = {"handshake": 101, "post": 200, "get": 200, "call": 400, "asset": 200}
+PASSED = {"handshake": 101, "post": 200, "get": 200, "call": 400, "ticket": 404, "asset": 200}
 REFUSED = dict.fromkeys(PASSED, 403)
 
 
@@ -87,6 +91,44 @@ async def test_an_origin_without_a_list(make_site: MakeSite, name: str) -> None:
     site = await make_site(agent)
     assert await statuses(site, [("origin", origin.format(port=site.port))]) == (PASSED if allowed else REFUSED)
     assert bool(agent.turns) is allowed
+
+
+# With a login
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> str:
+    path = tmp_path / "tokens"
+    path.write_text(f"alice sha256:{sha256(b'token').hexdigest()}\n")
+    return str(path)
+
+
+BEARER = ("authorization", "Bearer token")
+
+
+@pytest.mark.parametrize("name", [*ORIGINS, "missing"])
+async def test_a_login_makes_no_origin_better(make_site: MakeSite, tokens: str, name: str) -> None:
+    origin, allowed = ORIGINS.get(name, ("", True))
+    fields = [] if name == "missing" else [("origin", origin)]
+    site = await make_site(Scripted(["Hi"]), origins=(LISTED, "http://other.example.org:8080"), tokens=tokens)
+    assert await statuses(site, [*fields, BEARER]) == (PASSED | {"ticket": 200} if allowed else REFUSED)
+    without = PASSED | {"post": 401, "get": 401, "call": 401, "ticket": 401}
+    assert await statuses(site, fields) == (without if allowed else REFUSED)
+
+
+@pytest.mark.parametrize("name", [*ORIGINS, "missing"])
+async def test_a_ticket_is_good_where_it_was_asked_for_and_nowhere_else(
+    make_site: MakeSite, tokens: str, name: str
+) -> None:
+    origin, allowed = ORIGINS.get(name, ("", True))
+    site = await make_site(Scripted(["Hi"]), origins=(LISTED, "http://other.example.org:8080"), tokens=tokens)
+    answer = await site.post("/api/agent/ticket", b"", [("origin", LISTED), BEARER])
+    offered = f"agent-ws.v1.json, agent-ws.ticket.{(await answer.json())['ticket']}"
+    fields = [] if name == "missing" else [("origin", origin)]
+    _, handshake = await site.shake_hands([*fields, ("sec-websocket-protocol", offered)])
+    assert handshake.status == (101 if origin == LISTED else 401 if allowed else 403)
+    if origin == LISTED:
+        assert handshake.header("sec-websocket-protocol") == "agent-ws.v1.json"
 
 
 async def test_an_origin_of_ipv6(make_site: MakeSite) -> None:

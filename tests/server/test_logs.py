@@ -3,6 +3,8 @@
 import json
 import logging
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,10 @@ COOKIE = "canary-cookie-57-xxxxx"
 TOKEN = "canary-token-58"
 REASON = "canary-reason-59"
 REPLY = "canary-reply-60"
-SECRETS = (TEXT, ID, KEY, TOOL, RAISED, ANSWER, COOKIE, TOKEN, REASON, REPLY)
+LOGIN = "canary-login-61"
+WRONG = "canary-wrong-62"
+OWNER = "canary-owner-63@example.org"
+SECRETS = (TEXT, ID, KEY, TOOL, RAISED, ANSWER, COOKIE, TOKEN, REASON, REPLY, LOGIN, WRONG, OWNER)
 OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "websockets", "httpx2", "anthropic")
 
 
@@ -186,6 +191,44 @@ async def test_what_breaks_http_or_websocket_is_not_quoted_in_the_log(make_site:
     assert await socket.close_code() == 1002
     assert log.leaks() == []
     assert len(log.lines) >= 4
+
+
+async def test_no_credential_is_in_the_log_nor_in_an_answer(make_site: MakeSite, log: Log, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    line = f"{OWNER} sha256:{sha256(LOGIN.encode()).hexdigest()}\n"
+    tokens.write_text(line)
+    site = await make_site(agent, tokens=str(tokens), timeouts=Timeouts(look=0.01))
+    answers: list[bytes] = []
+    mine, wrong = {"authorization": f"Bearer {LOGIN}"}, {"authorization": f"Bearer {WRONG}"}
+    ticket = (await (await site.post("/api/agent/ticket", b"", mine)).json())["ticket"]
+    log.secrets += [ticket, *line.split()]
+    for fields in ({}, mine, wrong, {"authorization": f"Basic {WRONG}"}, mine | {"authorization ": WRONG}):
+        for path in (STREAM, "/api/agent/interrupt", "/api/agent/ticket", f"{STREAM}?token={WRONG}", "/nowhere"):
+            answer = await site.post(path, {"session": ID, "token": WRONG, "message": TEXT}, fields)
+            if "/ticket" not in path or answer.status != 200:
+                answers.append(await answer.body())
+        for offered in (f"agent-ws.ticket.{WRONG}", f"agent-ws.ticket.{ticket}", f"agent-ws.ticket.{ticket}"):
+            subprotocols = {"sec-websocket-protocol": f"agent-ws.v1.json, {offered}"}
+            _, handshake = await site.shake_hands(fields | subprotocols)
+            assert WRONG not in str(handshake.fields)
+            assert ticket not in str(handshake.fields)
+            if handshake.status != 101:
+                answers.append(await handshake.body())
+    socket = await site.websocket()
+    socket.send(json.dumps({"type": "hello", "ticket": WRONG, "token": LOGIN}))
+    answers.append(json.dumps(await socket.frame()).encode())
+    socket = await site.websocket(mine)
+    socket.send(json.dumps({"type": "hello", "token": LOGIN}))
+    answers.append(json.dumps(await socket.frame()).encode())
+    assert b'"token"' not in answers[-1]
+    tokens.write_text(f"{line}{OWNER} {LOGIN}\n")  # what people do
+    await eventually(lambda: any("line 2" in line for line in log.lines))
+    tokens.write_text("")
+    assert await socket.close_code() == 4401
+    secrets = [secret.encode() for secret in (LOGIN, WRONG, ticket, OWNER)]
+    assert not [answer for answer in answers if any(secret in answer for secret in secrets)]
+    assert log.leaks() == []
+    assert len(log.lines) > 20
 
 
 async def test_a_shutdown_in_mid_answer_leaves_nothing_in_the_log(make_site: MakeSite, log: Log) -> None:
