@@ -11,12 +11,17 @@ import logging
 import struct
 import sys
 from asyncio import TimerHandle
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+<<<<<<< HEAD
 from websockets.frames import Frame, Opcode
+=======
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame
+>>>>>>> 3513586 (Prove that malformed bytes end with a documented answer, and end them)
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -42,7 +47,11 @@ PUSHES = uvicorn.__version__.startswith("0.54.") and websockets_version.startswi
 FRAGMENTS = 1024
 """Fragments of one WebSocket message."""
 HEAD_BYTES = 131_072
-"""A request's line and headers; uvicorn takes any number."""
+"""A request's line and headers, and the trailers behind its body; uvicorn takes any number."""
+TOO_LONG = b"431 Request Header Fields Too Large"
+BAD_HANDSHAKE = b"400 Bad Request"
+BODY = (b"content-length", b"transfer-encoding")
+"""Fields that say that a body follows."""
 
 
 def _times_of(config: uvicorn.Config) -> Timeouts:
@@ -192,6 +201,19 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
         self._full = False
         super().resume_writing()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            # A head that was complete for the HTTP parser and is none for this one: uvicorn would wait for ever.
+            logger.warning("refused a handshake: its head has too many fields, too long ones, or bad ones")
+            self.transport.write(b"".join(self.conn.data_to_send()) or _refusal(b"400 Bad Request"))
+            self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        # Not UTF-8, and its close was read in the same piece: that one is answered next.
+        with contextlib.suppress(InvalidState):
+            super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         super().handle_ping()
         self._count()
@@ -234,6 +256,12 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
     _head: int | None = 0
     """Bytes of a head that is not complete; None: none is awaited."""
     _patience: TimerHandle | None = None
+    _fields = 0
+    """Bytes of the request's line and fields so far, trailers too: a head may come in one piece."""
+    _body = False
+    """A request's body has begun and not ended."""
+    _fault = b""
+    """The status for what a callback of the parser refused."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn has it
         super().connection_made(transport)
@@ -259,17 +287,76 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
             self._head += len(data)
         super().data_received(data)
         if self._head is not None and self._head > HEAD_BYTES:
-            self._refuse_head(b"431 Request Header Fields Too Large")
+            self._refuse_head(TOO_LONG)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._fields = 0
         if self._head is None:  # another request on the same connection
             self._await_head()
             self._head = 1  # it has begun
 
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._fields += size
+        if self._fields > HEAD_BYTES:
+            self._stop_parsing(TOO_LONG)
+
+    def _stop_parsing(self, status: bytes) -> None:
+        """In a callback: no byte more is parsed, and uvicorn asks for the answer to a bad request."""
+        self._fault = status
+        raise ValueError
+
+    def send_400_response(self, msg: str) -> None:
+        if self._fault:
+            self._refuse_head(self._fault)
+        else:
+            super().send_400_response(msg)
+
     def on_headers_complete(self) -> None:
         self._stop_awaiting()
+        # The upgrade would wait for a body, and nobody for the upgrade; and uvicorn makes every version 1.1 for it.
+        if self._upgrades() and (self._version() != "1.1" or any(name in BODY for name, _ in self.headers)):
+            self._stop_parsing(BAD_HANDSHAKE)
+        self._body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._body = False
+        if self._answer() == "complete" and not self._upgrades():
+            self._stop_awaiting()
+            self._await_head()  # for the next one; uvicorn has stopped to wait for it when more of this one came
+
+    def _upgrades(self) -> bool:
+        """Whether the request that is being read becomes a WebSocket."""
+        parser: Any = self.parser
+        return parser.should_upgrade() and self._should_upgrade()
+
+    def _version(self) -> str:
+        parser: Any = self.parser
+        return parser.get_http_version()
+
+    def _answer(self) -> Literal["none", "begun", "complete"]:
+        """How far the answer to the newest request is."""
+        cycle: Any = self.cycle  # None before the first, whatever its type says
+        if cycle is None or not cycle.response_started:
+            return "none"
+        return "complete" if cycle.response_complete else "begun"
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._body:
+            # Nobody reads the rest; while some comes now and then uvicorn would wait for it for ever.
+            self._stop_awaiting()
+            self._patience = self.loop.call_later(_times_of(self.config).hello, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting()
@@ -292,7 +379,17 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
             self.transport.close()  # a browser opens connections in advance: no fault
 
     def _refuse_head(self, status: bytes) -> None:
-        logger.warning("refused a request: its head is too long or takes too long")
+        what = (
+            "a handshake is not of HTTP/1.1, or has a body"
+            if status == BAD_HANDSHAKE
+            else "its head is too long or takes too long"
+        )
+        logger.warning("refused a request: %s", what)
         self._stop_awaiting()
-        self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+        if self._answer() != "begun":
+            self.transport.write(_refusal(status))
         self.transport.close()
+
+
+def _refusal(status: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status

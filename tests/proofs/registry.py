@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import autobahn, cancel, fuzz, interrupts, kill, resume, schedules
+from . import autobahn, cancel, fuzz, interrupts, kill, malformed, resume, schedules
 from .proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
@@ -11,4 +11,5 @@ PROOFS: tuple[Proof, ...] = (
     resume.PROOF,
     kill.PROOF,
     autobahn.PROOF,
+    malformed.PROOF,
 )

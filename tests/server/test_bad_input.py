@@ -1,6 +1,7 @@
 """Whatever is sent gets its answer from PROTOCOL.md, is logged once, is quoted nowhere, and disturbs nobody else."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import struct
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from live import MakeSite, Site
-from wire import STREAM, Net, RawWebSocket, Response
+from wire import STREAM, Net, RawWebSocket, Response, eventually
 
 from agent_ws import Limits, Timeouts, Turn
 from agent_ws.agents.scripted import Gate, Scripted
@@ -714,3 +715,128 @@ async def test_a_stream_outlives_the_time_for_its_head(make_site: MakeSite) -> N
     assert b"two." in await response.body()
     socket.send('{"type": "ping"}')
     assert (await answer(socket))["type"] == "pong"
+
+
+async def test_a_head_that_comes_in_one_piece_has_the_same_limit(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    for fields in ([("x", CANARY * 12_000)], [("x", CANARY)] * 8_000):
+        response = await site.get("/healthz", fields)
+        assert response.status == 431
+        assert "too long" in watch.once()
+    assert (await site.get(f"/healthz?{CANARY * 12_000}")).status == 431
+    watch.once()
+    await serves(site)
+
+
+async def test_trailers_have_it_too(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    reader, writer = await site.dial()
+    writer.write(site.head("POST", STREAM, {"transfer-encoding": "chunked"}) + b"0\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            writer.write(f"x: {CANARY}\r\n".encode() * 1_000)
+            await writer.drain()
+    await eventually(lambda: not site.server.server_state.connections)
+    assert "too long" in watch.once()
+    assert b" 200 " not in await rest_of(reader)
+    await serves(site)
+
+
+async def rest_of(reader: asyncio.StreamReader) -> bytes:
+    data = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(5):
+            while part := await reader.read(65_536):
+                data += part
+    return data
+
+
+UPGRADE = {
+    "upgrade": "websocket",
+    "connection": "Upgrade",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+SECOND_OPINIONS = {
+    "many fields": ([(f"x{number}", CANARY) for number in range(150)], 431),
+    "a long field": ([("x", CANARY * 800)], 431),
+    "a body": ([("content-length", "100")], 400),
+    "chunks": ([("transfer-encoding", "chunked")], 400),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_OPINIONS)
+async def test_a_handshake_that_only_one_of_two_parsers_takes_is_answered(
+    make_site: MakeSite, watch: Watch, name: str
+) -> None:
+    fields, status = SECOND_OPINIONS[name]
+    site = await make_site(Scripted(["Hi"]))
+    _, response = await site.shake_hands(fields)
+    assert response.status == status
+    assert CANARY.encode() not in await response.body()
+    assert "handshake" in watch.once()
+    await eventually(lambda: not site.server.server_state.connections)
+    await serves(site)
+
+
+async def test_a_handshake_of_an_old_version_is_refused(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    reader, writer = await site.dial()
+    writer.write(site.head("GET", "/ws", UPGRADE).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    response = Response(reader, writer)
+    await response.head()
+    assert response.status == 400
+    assert "handshake" in watch.once()
+
+
+async def test_a_text_that_is_none_before_a_close_is_no_bug(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    socket = await opened(site)
+    socket.writer.write(b"\x81\x82" + bytes(4) + b"\xff\xfe" + b"\x88\x82" + bytes(4) + b"\x03\xe8")
+    assert await socket.close_code() == 1000
+    await eventually(lambda: not site.server.server_state.tasks)
+    assert watch.records() == []
+    await serves(site)
+
+
+async def test_the_rest_of_a_request_that_was_answered_is_not_waited_for(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.2))
+    reader, writer = await site.dial()
+    writer.write(site.head("GET", "/healthz", (), length=1_000_000) + b"x")
+    response = Response(reader, writer)
+    await response.head()
+    assert response.status == 200
+    await response.body()
+    with contextlib.suppress(ConnectionError):
+        while not reader.at_eof():  # a byte now and then
+            writer.write(b"x")
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    assert await reader.read() == b""
+    assert not site.server.server_state.connections
+    kept = await site.get("/healthz", ())
+    assert kept.status == 200
+    await serves(site)
+
+
+async def test_a_websocket_on_a_connection_that_was_used_before_lives_on(make_site: MakeSite) -> None:
+    gate = Gate()
+    site = await make_site(Scripted(["One, ", gate, "two."]), timeouts=Timeouts(hello=0.1))
+    reader, writer = await site.dial()
+    writer.write(site.head("POST", "/healthz", (), length=2) + b"{")
+    response = Response(reader, writer)
+    await response.head()
+    await response.body()
+    writer.write(b"}" + site.head("GET", "/ws", UPGRADE))
+    response = Response(reader, writer)
+    await response.head()
+    assert response.status == 101
+    socket = RawWebSocket(reader, writer)
+    socket.send(MESSAGE)
+    await socket.until("content")
+    with pytest.raises(TimeoutError):  # longer than anything waits for a head or for the rest of a request
+        async with asyncio.timeout(0.3):
+            await socket.until("done")
+    gate.set()
+    await socket.until("done")
