@@ -16,12 +16,8 @@ from typing import Any, Literal
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-<<<<<<< HEAD
-from websockets.frames import Frame, Opcode
-=======
 from websockets.exceptions import InvalidState
-from websockets.frames import Frame
->>>>>>> 3513586 (Prove that malformed bytes end with a documented answer, and end them)
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
