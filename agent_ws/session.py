@@ -7,7 +7,6 @@ both win.
 
 import asyncio
 import hmac
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -64,7 +63,7 @@ class Session:
         self.log = log
         self.active: Run | None = None
         """The run that is going, or the last one, until the next begins."""
-        self.queue: deque[Run] = deque()
+        self.queue: list[Run] = []
         self._record = record
         self._services = services
         self._messages: dict[str, Accepted] = {}
@@ -94,16 +93,24 @@ class Session:
             return True
         return token is not None and hmac.compare_digest(hash_token(token), self._record.token_hash)
 
-    @contextmanager
-    def view(self) -> Generator[None]:
-        """Count as a client inside. A run that nobody views is interrupted after `timeouts.orphan`."""
+    def enter(self) -> None:
+        """Count a client as inside, until `leave`. A run that nobody views is interrupted after `timeouts.orphan`."""
         self._viewers += 1
         self._disarm()
+
+    def leave(self) -> None:
+        """Count it as inside no more."""
+        self._viewers -= 1
+        self._arm()
+
+    @contextmanager
+    def view(self) -> Generator[None]:
+        """Count as a client inside the block."""
+        self.enter()
         try:
             yield
         finally:
-            self._viewers -= 1
-            self._arm()
+            self.leave()
 
     @property
     def busy(self) -> bool:
@@ -177,7 +184,7 @@ class Session:
         stopped: list[str] = []
         if run is None:
             # The queue first: else the ending of the active run would begin the next one.
-            waiting, self.queue = list(self.queue), deque()
+            waiting, self.queue = self.queue, []
             stopped += [queued.id for queued in waiting if queued.interrupt(reason)]
         for candidate in (self.active, *self.queue):
             if candidate is not None and run in (None, candidate.id) and candidate.phase.value < Phase.ENDED.value:
@@ -266,7 +273,7 @@ class Session:
             changed=self._changed,
         )
         if first:
-            self.queue.appendleft(run)
+            self.queue.insert(0, run)
         else:
             self.queue.append(run)
         return run
@@ -281,12 +288,12 @@ class Session:
                 self._services.settings.timeouts.handover, self._hand_over
             )
         if self._handover is None:
-            self._begin(self.queue.popleft())
+            self._begin(self.queue.pop(0))
 
     def _hand_over(self) -> None:
         self._handover = None
         if self.queue and self.going is None and not self._services.draining:
-            self._begin(self.queue.popleft())
+            self._begin(self.queue.pop(0))
 
     def _begin(self, run: Run) -> None:
         self.active = run

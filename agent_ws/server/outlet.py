@@ -6,7 +6,6 @@ the loop, merged; what a full socket held up; what was held by a pause; the end.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from starlette.types import Message, Send
@@ -71,15 +70,17 @@ class Outlet:
         self._unwatch: Callable[[], None] | None = None
         self._held = False
         """`pause` is in force."""
-        self._outbox: deque[ControlFrame] = deque()
-        self._frames: deque[Event] = deque()
+        self._outbox: list[ControlFrame] = []
+        self._frames: list[Event] = []
         """Events that have left the cursor and not this process."""
         self._closing: tuple[int, str] | None = None
         self._draining = False
         self._last_call = False
         """No run is going any more: what the client lacks is all that it will get."""
-        self._wake = asyncio.Event()
-        """Set when the writer may have something to do."""
+        self._stirred = False
+        """The writer may have something to do."""
+        self._waiting: asyncio.Future[None] | None = None
+        """The writer waits. Neither an Event nor deques: empty ones take most of the memory of an idle client."""
         self._resting = False
         """The writer waits, and nothing waits for it."""
         self._pushed = -1
@@ -174,20 +175,31 @@ class Outlet:
 
     def _stir(self) -> None:
         self._resting = False
-        self._wake.set()
+        self._stirred = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _stir_awaited(self) -> None:
+        if not self._stirred:
+            self._resting = True
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
 
     async def write(self) -> None:
         """Send what can't be pushed, until the connection is to be closed. Raises `Gone`."""
         while True:
             sent = False
-            self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
+            self._stirred = False  # before looking, so that nothing which comes meanwhile is missed
             await self._flush()
             if not self._frames and self._cursor is not None and not self._held:
                 self._frames.extend(self._cursor.pull())
             while self._frames and not self._held:  # it may be paused while a frame is on its way
                 if self._outbox:
                     await self._flush()
-                await self._transmit(self._codec.encode(self._frames.popleft()))
+                await self._transmit(self._codec.encode(self._frames.pop(0)))
                 sent = True
                 if len(self._frames) % BREATH == BREATH - 1:
                     await asyncio.sleep(0)  # to send waits only where the socket is full, and this may be a long log
@@ -199,8 +211,7 @@ class Outlet:
                 await self._emit({"type": "websocket.close", "code": code, "reason": reason})
                 return
             if not sent:
-                self._resting = not self._wake.is_set()
-                await self._wake.wait()
+                await self._stir_awaited()
 
     @property
     def _leaving(self) -> bool:
@@ -209,7 +220,7 @@ class Outlet:
 
     async def _flush(self) -> None:
         while self._outbox:
-            await self._transmit(self._codec.encode(self._outbox.popleft()))
+            await self._transmit(self._codec.encode(self._outbox.pop(0)))
 
     async def _transmit(self, data: bytes) -> None:
         if self._push is not None and self._push(data, self._codec.binary):

@@ -148,6 +148,37 @@ class _Messages(ServerProtocol):
         super().recv_frame(frame)
 
 
+class _Inbox:
+    """A queue with one reader. asyncio's takes three KiB when it is empty, for each connection that is silent."""
+
+    __slots__ = ("_came", "_next", "_waiting")
+
+    def __init__(self) -> None:
+        self._came: list[Any] = []
+        self._next: list[Any] = []
+        """What came before, last first."""
+        self._waiting: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        return not self._came and not self._next
+
+    def put_nowait(self, item: Any) -> None:
+        self._came.append(item)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def get(self) -> Any:
+        while self.empty():
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        if not self._next:
+            self._next, self._came = self._came[::-1], []
+        return self._next.pop()
+
+
 class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket. Its messages have a
     limit of fragments too: empty ones count for nothing in their size. And what an application never sees counts for
@@ -160,9 +191,15 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     _full = False
     """The socket takes nothing more at the moment."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.conn.__class__ = _Messages  # uvicorn makes it, and asks nobody of which class
+        self.queue = _Inbox()  # pyright: ignore[reportAttributeAccessIssue] - all of a queue's methods that are used
+
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over: the application has what it wants of it.
+        del self.request, self.response
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -277,6 +314,7 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
         upgraded = self.transport.get_protocol()
         assert isinstance(upgraded, _Stalling)  # noqa: S101 - what uvicorn has just made
         upgraded.take_seat(self._seat)  # this protocol is told nothing any more, not even that the connection is lost
+        self.parser = None  # pyright: ignore[reportAttributeAccessIssue] - as uvicorn ends it: the two hold each other
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:

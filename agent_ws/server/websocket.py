@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import assert_never
 
 from starlette.types import Receive, Scope, Send
@@ -115,31 +115,32 @@ class Client:
         self._receive = receive
         self._outlet = outlet
         self._session: Session | None = None
-        self._inside = ExitStack()
-        """What is given back when the client goes."""
+        self._given_back: list[Callable[[], object]] = []
+        """What is done when the client goes. No ExitStack: an idle client is to be small."""
         self._waiting: asyncio.TaskGroup = asyncio.TaskGroup()
 
     async def serve(self) -> None:
         """Serve until either side is finished."""
-        with self._inside:
-            self._inside.callback(self._gateway.join(self._outlet.drain))
-            patience = asyncio.get_running_loop().call_later(self._gateway.settings.timeouts.hello, self._late)
-            self._inside.callback(patience.cancel)
-            self._visitor.on_end(self._log_out)
-            self._inside.callback(self._gateway.house.watch(self._sweep))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    self._waiting = group
-                    reader = group.create_task(self._read(), name="ws reader")
-                    try:
-                        await self._outlet.write()
-                    except Gone:
-                        # What it said before it went may still be unread: a Stop, and then the tab is closed. Behind
-                        # that the reader meets the end by itself.
-                        await asyncio.wait({reader}, timeout=self._gateway.settings.timeouts.hello)
-                    raise Gone  # noqa: TRY301 - it ends the group, which is the point
-            except* Gone:
-                pass  # a detach: the run goes on
+        gateway = self._gateway
+        patience = asyncio.get_running_loop().call_later(gateway.settings.timeouts.hello, self._late)
+        self._given_back += (gateway.join(self._outlet.drain), patience.cancel, gateway.house.watch(self._sweep))
+        self._visitor.on_end(self._log_out)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._waiting = group
+                reader = group.create_task(self._read(), name="ws reader")
+                try:
+                    await self._outlet.write()
+                except Gone:
+                    # What it said before it went may still be unread: a Stop, and then the tab is closed. Behind that
+                    # the reader meets the end by itself.
+                    await asyncio.wait({reader}, timeout=gateway.settings.timeouts.hello)
+                raise Gone  # noqa: TRY301 - it ends the group, which is the point
+        except* Gone:
+            pass  # a detach: the run goes on
+        finally:
+            for give_back in reversed(self._given_back):
+                give_back()
 
     # Reading
 
@@ -215,7 +216,8 @@ class Client:
         if hello.epoch is not None and hello.after is not None:
             position = Position(hello.epoch, hello.after, hello.part)
         cursor = Cursor(session.log, position, hello.chunk)
-        self._inside.enter_context(session.view())
+        session.enter()
+        self._given_back.append(session.leave)
         self._session = session
         self._outlet.answer(
             SessionFrame(
@@ -230,7 +232,7 @@ class Client:
         if cursor.reset is not None:
             self._outlet.answer(Reset(session.log.epoch, cursor.reset))
         self._outlet.follow(session, cursor)
-        self._inside.callback(self._outlet.leave)
+        self._given_back.append(self._outlet.leave)
 
     def _do(self, frame: Say | Interrupt | Pause | Continue | Reply) -> None:
         session = self._session

@@ -107,7 +107,11 @@ async def test_the_websocket_protocol_has_what_we_use_of_it() -> None:
     assert protocol.transport is pipe
     assert protocol.loop is asyncio.get_running_loop()
     assert isinstance(protocol.conn, ServerProtocol)
-    assert isinstance(protocol.queue, asyncio.Queue)
+    theirs = WebSocketsSansIOProtocol(config_of(), ServerState(), {})
+    assert isinstance(theirs.queue, asyncio.Queue)
+    for source in (WebSocketsSansIOProtocol, StallingWebSocket):
+        used = set(re.findall(r"self\.queue\.(\w+)", inspect.getsource(source)))
+        assert used <= {"put_nowait", "get", "empty"}, "all that ours has"
     assert protocol.handshake_complete is False
     assert protocol.close_sent is False
     assert protocol.writable.is_set()
@@ -362,7 +366,7 @@ async def test_a_websocket_is_told_first_and_cut_off_if_it_takes_that_neither() 
     assert pipe.ended == ""
     messages: list[Any] = []
     while not protocol.queue.empty():
-        messages.append(protocol.queue.get_nowait())
+        messages.append(await protocol.queue.get())
     assert messages[-1] == {"type": "websocket.disconnect", "code": 4504, "reason": "slow_client"}
     await asyncio.sleep(5)
     assert pipe.ended == "aborted"
