@@ -14,14 +14,13 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .errors import AgentWsError, Refused, RunError, place
+from .errors import AgentWsError, Refused, RunError
 from .events import Done, Ending, Error, Interrupted, Resolved, Settled, Start, Status, TaskFate, Usage, User
+from .journal import note
 from .log import Log
 from .settings import Settings
 from .tasks import Tasks
 from .writer import Writer
-
-logger = logging.getLogger("agent_ws")
 
 
 class Phase(enum.Enum):
@@ -144,17 +143,17 @@ class Run:
             if self.writer.fenced:
                 raise
             # Nobody cancelled the run: the agent let a cancellation of its own escape.
-            logger.warning("run %s: the agent cancelled itself", self.id)
+            note(logging.WARNING, "the agent cancelled itself", run=self.id)
             self.end(Error("agent_error", "The agent cancelled itself."))
         except RunError as error:
             self.end(Error(error.code, str(error)))
         except BaseException as error:  # noqa: BLE001 - user code: SystemExit too must not end the server
             if not self.writer.fenced:
                 # The text of a foreign exception may hold a key or a message: its type and place are enough to find it.
-                logger.error("run %s: the agent failed: %s at %s", self.id, type(error).__name__, place(error))  # noqa: TRY400
+                note(logging.ERROR, "the agent failed", error=error, run=self.id)
                 self.end(Error("agent_error", f"The agent failed ({type(error).__name__})."))
             elif not isinstance(error, AgentWsError):
-                logger.debug("run %s: %s while it was stopped", self.id, type(error).__name__)
+                note(logging.DEBUG, "an error while it was stopped", error=error, run=self.id)
         else:
             self.end(Done(stop_reason=self.stop_reason, usage=self.usage))
 
@@ -166,7 +165,7 @@ class Run:
             await asyncio.wait({task}, timeout=min(self._times.grace, give_up - self._tick()))
             task.cancel()
         if not task.done():
-            logger.warning("run %s: its task ignores cancellation and was given up", self.id)
+            note(logging.WARNING, "its task ignores cancellation and was given up", run=self.id)
             self._settle("abandoned")
         else:
             self._settle("cancelled" if self._cut else "finished")

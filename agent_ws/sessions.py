@@ -16,14 +16,13 @@ from typing import Self
 
 from .errors import FrameError, Refused
 from .fold import recover
+from .journal import note
 from .log import Log
 from .session import Services, Session, hash_token
 from .settings import Settings
 from .stores import Feed, Record, Store, open_store
 from .tasks import Tasks
 from .turn import Agent
-
-logger = logging.getLogger("agent_ws")
 
 
 def new_id() -> str:
@@ -80,7 +79,7 @@ class Sessions:
     async def _end_tasks(self) -> None:
         left = await self._tasks.close(self.settings.timeouts.grace)
         if left:
-            logger.warning("%d tasks ignore cancellation and are left behind", left)
+            note(logging.WARNING, "tasks ignore cancellation and are left behind", count=left)
 
     async def _feed_the_rest(self) -> None:
         self._feed.close()

@@ -6,11 +6,10 @@ would hold the exit for ever.
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any
 
-log = logging.getLogger("agent_ws")
+from .journal import bug
 
 
 class Tasks:
@@ -32,7 +31,7 @@ class Tasks:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("task %s failed: %s", task.get_name(), type(error).__name__, exc_info=error)
+            bug("a task failed", error, task=task.get_name())
 
     async def close(self, timeout: float) -> int:
         """Cancel all, wait at most `timeout` seconds, and return how many would not go."""

@@ -73,7 +73,7 @@ class Net:
         return await self.request("POST", target, body, fields)
 
     async def shake_hands(
-        self, fields: Fields = (), receive_buffer: int | None = None
+        self, fields: Fields = (), receive_buffer: int | None = None, path: str = "/ws"
     ) -> tuple["RawWebSocket", "Response"]:
         """A WebSocket handshake. The response has the status; the socket is of use where that is 101."""
         reader, writer = await self.dial(receive_buffer)
@@ -83,7 +83,7 @@ class Net:
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", base64.b64encode(os.urandom(16)).decode()),
         ]
-        writer.write(self.head("GET", "/ws", [*_pairs(fields), *upgrade]))
+        writer.write(self.head("GET", path, [*_pairs(fields), *upgrade]))
         response = Response(reader, writer)
         await response.head()
         return RawWebSocket(reader, writer), response

@@ -32,9 +32,8 @@ from anthropic.types import Usage as Counted
 from ..errors import AgentWsError, RunError
 from ..events import Usage
 from ..history import Message, Part, Text, ToolOutput, ToolUse
+from ..journal import note
 from ..turn import BREATH, Turn
-
-logger = logging.getLogger("agent_ws")
 
 MODEL = "claude-sonnet-5-5"
 MAX_TOKENS = 32_000
@@ -123,7 +122,7 @@ class Anthropic:
             raise
         except Exception as error:  # noqa: BLE001 - the SDK lets foreign ones through: httpx2's, a misshapen event's
             failure = self._explained(error, request)
-            logger.warning("run %s: the provider failed: %s: %s", turn.run, type(error).__name__, failure)
+            note(logging.WARNING, "the provider failed", error=failure, run=turn.run)
             # The cause holds the request, and with it the key: it must not reach whoever prints this one's traceback.
             raise failure from None
         if not finished:

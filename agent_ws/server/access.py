@@ -15,15 +15,14 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import FrameError, place
+from ..errors import FrameError
+from ..journal import note
 from ..sessions import new_id
 from ..settings import Settings
 from .guard import PAGE, PROBES, Owner, path_of, refuse
 from .login import Identity, Login
 from .tickets import Tickets
 from .tokens import Tokens
-
-logger = logging.getLogger("agent_ws")
 
 ASSETS = "/assets/"
 WEBSOCKET = "/ws"
@@ -124,7 +123,7 @@ class Visitor:
             return
         left = self._identity.expires - self._access.wall()
         if left <= 0:
-            logger.info("a login has expired: its connection ends")
+            note(logging.INFO, "a login has expired: its connection ends")
             self.end()
             return
         self._timer = asyncio.get_running_loop().call_later(min(left, AGAIN_S), self._look)
@@ -197,10 +196,9 @@ class Access:
                 raise TypeError(type(identity).__name__)  # noqa: TRY301 - a bug of the check's like any other
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code must not end the server
             if limit.expired():
-                logger.error("the login was expected to answer within %g s and did not", self._times.login)  # noqa: TRY400
+                note(logging.ERROR, "the login was expected to answer in time and did not", seconds=self._times.login)
             else:
-                # The text of a foreign exception may hold a credential: its type and place are enough to find it.
-                logger.error("the login failed: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
+                note(logging.ERROR, "the login failed", error=error)
             raise FrameError("The login could not be checked: come back.", code="internal_error") from None
         finally:
             del self._asking[key]
@@ -243,7 +241,7 @@ class Access:
         for visitor in found:
             visitor.end()
         if found:
-            logger.info("a login was revoked: %d connections end", len(found))
+            note(logging.INFO, "a login was revoked: its connections end", count=len(found))
         return len(found)
 
     async def watch(self) -> None:
@@ -273,8 +271,7 @@ class Admission:
             try:
                 await self._admit(visitor, scope)
             except FrameError as error:
-                # A path arrives decoded: as it stands it could write lines of its own into the log.
-                logger.warning("refused %s %.200r: %s", scope["type"], scope["path"], error)
+                note(logging.WARNING, "refused a request", error=error, kind=scope["type"])
                 await refuse(scope, receive, send, error.status, error.code, str(error))
                 return
             scope[KEY] = visitor

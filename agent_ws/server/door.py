@@ -15,12 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..addresses import UNKNOWN, Addresses
 from ..census import Census
 from ..errors import Refused
+from ..journal import note
 from ..lag import Lag
 from ..rates import Buckets, Rate
 from ..settings import Settings
 from .guard import PROBES, path_of, refuse
-
-logger = logging.getLogger("agent_ws")
 
 SPARE = 64
 """Sockets beyond the limits that are let in to be told so, and for the probes: else a full server would seem dead."""
@@ -145,10 +144,10 @@ class Doorkeeper:
         peer, forwarded = client[0] if client else "", Headers(scope=scope).getlist("x-forwarded-for")
         if forwarded and not self._hinted and not self._door.addresses.trusts(peer):
             self._hinted = True
-            logger.warning(
-                "%s says that it asks for others, and is no trusted proxy: all they do counts as one address's. "
-                "If it is a proxy of yours: --proxy %s",
-                peer or "a client",
-                peer or "ADDRESS",
+            note(
+                logging.WARNING,
+                "a client says that it asks for others, and is no trusted proxy: all they do counts as one address's. "
+                "If it is a proxy of yours, name it with --proxy",
+                address=self._door.addresses.client(peer),
             )
         return self._door.addresses.client(peer, forwarded)

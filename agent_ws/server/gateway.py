@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from starlette.types import Scope
 
+from ..journal import note
 from ..life import Life
 from ..session import Session
 from ..sessions import Sessions
@@ -25,9 +26,6 @@ from .door import Door
 from .house import House
 from .login import Login
 from .outlet import Beat
-
-logger = logging.getLogger("agent_ws")
-
 
 LEAVING = 0.3
 """The part of `timeouts.close` that clients have to leave in. With it go, one after another, a grace for the tasks of
@@ -142,7 +140,7 @@ class Gateway:
 
     async def _drain(self) -> None:
         times = self.settings.timeouts
-        logger.info("draining: %d clients", len(self._clients))
+        note(logging.INFO, "draining", count=len(self._clients))
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sessions.drain(times.drain), name="drain")
             await asyncio.sleep(0)  # it marks the sessions before it first waits
@@ -154,7 +152,7 @@ class Gateway:
                 async with asyncio.timeout(times.close * LEAVING):
                     await self._empty.wait()
             except TimeoutError:
-                logger.warning("%d clients did not leave in time", len(self._clients))
+                note(logging.WARNING, "clients did not leave in time", count=len(self._clients))
 
     def _tell(self, *, last: bool) -> None:
         self._told = last

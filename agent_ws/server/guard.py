@@ -19,10 +19,9 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import CODES
+from ..errors import CODES, FrameError
+from ..journal import note
 from ..settings import Settings
-
-logger = logging.getLogger("agent_ws")
 
 COOKIE = "agent_ws_owner"
 COOKIE_AGE_S = 365 * 24 * 3600
@@ -56,8 +55,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send)
             return
-        # A path arrives decoded: as it stands it could write lines of its own into the log.
-        logger.warning("refused %s %.200r: %s", scope["type"], scope["path"], refusal)
+        note(logging.WARNING, "refused a request", error=FrameError(refusal, code="forbidden"), kind=scope["type"])
         await refuse(scope, receive, send, 403, "forbidden", refusal)
 
     def _refusal(self, scope: Scope) -> str | None:

@@ -8,10 +8,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from ..journal import note
 from ..lag import Lag
 from ..settings import Timeouts
-
-logger = logging.getLogger("agent_ws")
 
 BEAT_S = 0.1
 """From one beat to the next; uvicorn's main loop has it."""
@@ -73,14 +72,12 @@ class House:
         if self._lag.note(late):
             self._overloaded(self._lag.refusing)
             if self._lag.refusing:
-                logger.error("the event loop was held for %.0f ms: nothing new is begun", late * 1000)
+                note(logging.ERROR, "the event loop was held: nothing new is begun", ms=round(late * 1000))
             else:
-                logger.warning("the event loop keeps its time again: everything is served")
+                note(logging.WARNING, "the event loop keeps its time again: everything is served")
         if late >= self._times.lag_told:
             self._late.append(late)
         if self._late and now >= self._told + TELL_S:
-            logger.warning(
-                "the event loop was held %d times, for %.0f ms at most", len(self._late), max(self._late) * 1e3
-            )
+            note(logging.WARNING, "the event loop was held", count=len(self._late), ms=round(max(self._late) * 1000))
             self._late.clear()
             self._told = now

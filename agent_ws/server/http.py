@@ -23,6 +23,7 @@ from ..cursor import Cursor
 from ..dialects import Place, negotiate, preferred
 from ..errors import AgentWsError, FrameError, Refused, StoreError
 from ..frames import Count, Id, check_plain, why
+from ..journal import note
 from ..life import Life
 from ..log import Position
 from ..session import Session
@@ -32,8 +33,6 @@ from .gateway import Gateway
 from .guard import failure
 from .stream import Stream, gzipped, pour
 from .tokens import bearer
-
-logger = logging.getLogger("agent_ws")
 
 
 class _Ask(Struct, frozen=True, kw_only=True):
@@ -212,7 +211,7 @@ class HttpEndpoints:
             case "POST":
                 return await self._read(request, StreamAsk)
             case method:
-                raise FrameError(f"expected GET or POST, got {method}")
+                raise FrameError(f"expected GET or POST, got {method}", code="method_not_allowed")
 
     async def _read(self, request: Request, kind: type[AskT]) -> AskT:
         """The body. Raises `FrameError`, or `ClientDisconnect` where the client goes before its end."""
@@ -259,5 +258,5 @@ def _listed(headers: Headers, name: str) -> str:
 def _refusal(error: AgentWsError) -> JSONResponse:
     """An error as a response, and once in the log: what is refused may be somebody's attempt, or our store."""
     level = logging.ERROR if isinstance(error, StoreError) else logging.WARNING
-    logger.log(logging.INFO if isinstance(error, Refused) else level, "refused a request: %s", error)
+    note(logging.INFO if isinstance(error, Refused) else level, "refused a request", error=error)
     return failure(error.status, error.code, str(error), error.wait if isinstance(error, Refused) else 1.0)

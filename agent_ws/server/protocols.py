@@ -23,7 +23,8 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.version import version as websockets_version
 
-from ..errors import CODES
+from ..errors import CODES, FrameError
+from ..journal import note
 from ..rates import FRAGMENT, Meter
 from ..settings import Timeouts
 from .door import OVER, Door
@@ -33,7 +34,6 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-logger = logging.getLogger("agent_ws")
 
 SLOW_CLIENT = CODES["slow_client"].close or 4504
 TOO_FAST = CODES["rate_limited"].close or 4429
@@ -116,7 +116,7 @@ class _Stalling(asyncio.Protocol):
         if _unread(self.transport) < self._left:
             self._watch()
             return
-        logger.warning("a client took nothing for %g s: closed", _times_of(self.config).stall)
+        note(logging.WARNING, "a client took nothing: closed", seconds=_times_of(self.config).stall)
         self._cut_off()
 
     def _cut_off(self) -> None:
@@ -238,7 +238,7 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
         super().data_received(data)
         if not self.handshake_initiated and not self.transport.is_closing():
             # A head that was complete for the HTTP parser and is none for this one: uvicorn would wait for ever.
-            logger.warning("refused a handshake: its head has too many fields, too long ones, or bad ones")
+            note(logging.WARNING, "refused a handshake: its head has too many fields, too long ones, or bad ones")
             self.transport.write(b"".join(self.conn.data_to_send()) or _refusal(b"400 Bad Request"))
             self.transport.close()
 
@@ -300,7 +300,7 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
         super().connection_made(transport)
         seat = _door_of(self.config).seat(self.client[0] if self.client else "")
         if seat is None:
-            logger.warning("refused a connection: there are too many")
+            note(logging.WARNING, "refused a connection: there are too many")
             transport.abort()
             return
         self.take_seat(seat)
@@ -418,7 +418,7 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
             if status == BAD_HANDSHAKE
             else "its head is too long or takes too long"
         )
-        logger.warning("refused a request: %s", what)
+        note(logging.WARNING, "refused a request", error=FrameError(what))
         self._stop_awaiting()
         if self._answer() != "begun":
             self.transport.write(_refusal(status))

@@ -18,15 +18,15 @@ from typing import Any
 import uvicorn
 from msgspec.structs import replace
 
+from ..journal import note
 from ..settings import Settings
 from ..turn import Agent
 from .app import build_app
+from .logs import set_up_logging
 from .protocols import StallingHttp, StallingWebSocket
 
 if sys.platform != "win32":
     import resource
-
-logger = logging.getLogger("agent_ws")
 
 GC_THRESHOLDS = (20_000, 20, 20)
 """Python's own look at all that lives every 70,000 objects, which with a thousand streams holds the loop for 10 ms."""
@@ -84,7 +84,8 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(self._patience):
                 await super()._wait_tasks_to_complete()
         except TimeoutError:
-            logger.warning("cut off %d connections that took too long to end", len(self.server_state.connections))
+            left = len(self.server_state.connections)
+            note(logging.WARNING, "cut off connections that took too long to end", count=left)
             for connection in tuple(self.server_state.connections):
                 connection.transport.abort()
             await super()._wait_tasks_to_complete()
@@ -141,38 +142,13 @@ def fitted(settings: Settings) -> Settings:
         except (OSError, ValueError):  # a system that allows less than it says
             connections, _ = room(wanted, old, old)
     if connections < wanted:
-        logger.warning(
-            "the system's limit of open files leaves room for %d connections, not %d: raise it (ulimit -n)",
-            connections,
-            wanted,
+        note(
+            logging.WARNING,
+            "the system's limit of open files leaves no room for more connections: raise it (ulimit -n)",
+            count=connections,
+            limit=wanted,
         )
     return replace(settings, limits=replace(settings.limits, connections=connections))
-
-
-class _Plain(logging.Filter):
-    """What uvicorn logs as if it were a bug and is none: a store that can't be opened, whose error says what to do, an
-    address that can't be listened on; and not at all, because we log a line of our own: text that is not UTF-8, a
-    WebSocket that was refused.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.getMessage().startswith(("Invalid UTF-8", "ASGI callable returned without completing handshake")):
-            return False
-        if isinstance(record.msg, OSError):
-            record.msg = f"can't listen: {record.msg}; choose another --port or --host"
-            return True
-        _, name, message = record.getMessage().rpartition("agent_ws.errors.StoreError: ")
-        if name:
-            record.msg, record.args = message.strip(), ()
-        return True
-
-
-def set_up_logging() -> None:
-    """Write the log to stderr, and keep out of it what others would say about our clients."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("uvicorn.error", "websockets", "httpx2", "anthropic"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # below it they log addresses, which may hold messages
-    logging.getLogger("uvicorn.error").addFilter(_Plain())
 
 
 def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
@@ -187,7 +163,7 @@ def serve(agent: Agent, settings: Settings, *, host: str, port: int) -> int:
         """
         server.stopping.wait()
         if not served.wait(settings.timeouts.drain + settings.timeouts.close):
-            logger.warning("the shutdown took too long and was cut short: an agent does not let go")
+            note(logging.WARNING, "the shutdown took too long and was cut short: an agent does not let go")
             os._exit(1)
         time.sleep(settings.timeouts.grace)
         os._exit(_status(server))

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
+from ..errors import AgentWsError
+from ..journal import note
 from .login import Identity
-
-logger = logging.getLogger("agent_ws")
 
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
 FORM = "expected `NAME sha256:HASH` and perhaps a time (2027-01-31T12:00:00Z), as `agent-ws token NAME` prints it"
@@ -115,7 +115,7 @@ class Tokens:
             return False
         self._read = looks
         if (fault := self._load()) is not None:
-            logger.error("%s; the tokens from before go on", fault)
+            note(logging.ERROR, "the tokens from before go on", error=AgentWsError(fault))
             return False
         return True
 

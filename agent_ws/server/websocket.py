@@ -34,6 +34,7 @@ from ..frames import (
     SessionFrame,
     control_error,
 )
+from ..journal import note
 from ..log import Position
 from ..rates import Meter
 from ..session import Accepted as Taken
@@ -43,8 +44,6 @@ from .access import Visitor, unauthorized
 from .gateway import Gateway
 from .guard import refuse
 from .outlet import PUSH, Gone, Outlet
-
-logger = logging.getLogger("agent_ws")
 
 
 class WebSocketEndpoint:
@@ -58,7 +57,7 @@ class WebSocketEndpoint:
         codec = next((CODECS[name] for name in offered if name in CODECS), None if offered else JSON)
         if codec is None:
             message = f"expected one of the subprotocols {', '.join(CODECS)}, got others"
-            logger.warning("refused a WebSocket: %s", message)
+            note(logging.WARNING, "refused a WebSocket", error=FrameError(message))
             await refuse(scope, receive, send, 400, "bad_frame", message)
             return
         if self._gateway.draining:
@@ -154,7 +153,7 @@ class Client:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code", 1005)
                 if code in (1002, 1003, 1007, 1009):
-                    logger.warning("closed a client that broke the rules of WebSocket: %d", code)
+                    note(logging.WARNING, "closed a client that broke the rules of WebSocket", code=code)
                 raise Gone
             data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
             now = clock()
@@ -170,7 +169,7 @@ class Client:
             self._give_up(effect.error if self._visitor.owner is not None else unauthorized())
 
     def _give_up(self, error: AgentWsError) -> None:
-        logger.warning("closing a client: %s", error)
+        note(logging.WARNING, "closing a client", error=error)
         self._outlet.close(error)
 
     async def _serve(self, effect: Effect) -> None:
@@ -182,7 +181,7 @@ class Client:
                 self._do(frame)
             case Answer(frame=frame):
                 if isinstance(frame, ErrorFrame):
-                    logger.warning("bad frame: %s", frame.message)
+                    note(logging.WARNING, "bad frame", error=FrameError(frame.message, code=frame.code))
                 self._outlet.answer(frame)
             case Close(error=error):
                 self._give_up(error)
@@ -206,7 +205,7 @@ class Client:
             self._outlet.close(FrameError("The store did not answer in time: come back.", code="internal_error"))
             return
         except StoreError as error:
-            logger.error("a session could not be loaded: %s", error)  # noqa: TRY400 - the reason, not our stack, helps
+            note(logging.ERROR, "a session could not be loaded", error=error)
             self._outlet.close(FrameError("The store can't be read at the moment: come back.", code="internal_error"))
             return
         except FrameError as error:

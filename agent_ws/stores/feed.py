@@ -11,10 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import StoreError
+from ..journal import bug, note
 from ..log import Epoch, Log
 from .base import Batch, BatchError, Record, Store
-
-logger = logging.getLogger("agent_ws")
 
 TRIES = 3
 """Saves that fail in a row before those who wait are told. The feed itself goes on trying."""
@@ -137,14 +136,14 @@ class Feed:
                     self._dirty = {fed.record.session: fed for fed in turn} | self._dirty
                     if isinstance(error, BatchError):
                         # One log must not hold up the others.
-                        logger.error("session %s can't be saved any more: %s", error.session, error)  # noqa: TRY400
+                        note(logging.ERROR, "a session can't be saved any more", error=error, session=error.session)
                         self._fed[error.session].broken = error
                         self._tell()
                         continue
                     failures += 1
                     if failures >= TRIES:
                         if self._failed is None:
-                            logger.error("the store fails: %s", error)  # noqa: TRY400 - the reason, not our stack, helps
+                            note(logging.ERROR, "the store fails", error=error)
                         self._failed = error
                         self._tell()
                         if self._closing.is_set():
@@ -153,7 +152,7 @@ class Feed:
                 else:
                     failures = 0
                     if self._failed is not None:
-                        logger.warning("the store works again")
+                        note(logging.WARNING, "the store works again")
                         self._failed = None
                     for fed in turn:
                         if fed.behind:
@@ -209,7 +208,7 @@ class Feed:
             raise
         except Exception as error:
             # A driver's bug. It must not end the feed in silence: it is a store that fails until it works again.
-            logger.exception("the store's driver raised what is no StoreError")
+            bug("the store's driver raised what is no StoreError", error)
             raise StoreError(f"The store's driver failed ({type(error).__name__}).") from error
         for fed, batch in turn.items():
             fed.known = fed.epoch_known = True

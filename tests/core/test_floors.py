@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "agent_ws"
 
 FLOORS = (
-    ("addresses", "census", "errors", "events", "lag", "life", "rates", "settings", "tasks"),
+    ("addresses", "census", "errors", "events", "journal", "lag", "life", "rates", "settings", "tasks"),
     ("fold", "history", "log", "brackets", "streams"),
     ("writer", "run", "stores"),
     ("turn", "agents", "session", "sessions"),

@@ -102,3 +102,15 @@ async def busy(turn: Turn) -> None:
                 turn.content(f"You said {await turn.ask('question', 'Well?', timeout=0.2)}. ")
             case _:
                 turn.content(f"{word} ")
+
+
+async def leaky(turn: Turn) -> None:
+    """Fails in every way that others would print."""
+
+    def forgotten() -> None:
+        raise RuntimeError(f"forgotten {turn.message}")
+
+    async with turn.tool("search", {"key": turn.message}) as call:
+        call.output = turn.message
+    asyncio.get_running_loop().call_soon(forgotten)
+    raise RuntimeError(f"raised {turn.message}")

@@ -161,7 +161,7 @@ async def test_a_proxy_that_nobody_named_is_told_of_once(make_site: MakeSite, ca
     for number in (1, 2):
         await site.get("/", client(number))
     (record,) = caplog.records
-    assert "--proxy 127.0.0.1" in record.getMessage()
+    assert "--proxy (address=127.0.0.1)" in record.getMessage()
     assert "203.0.113" not in record.getMessage()
 
 

@@ -382,3 +382,25 @@ async def test_a_stream_is_served_on_every_way_that_the_guard_lets_through(make_
     assert await source.open() == 200
     await source.end()
     assert source.text == "Hi"
+
+
+# What is nowhere
+
+
+async def test_what_is_nowhere_is_told_as_everything_is(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    for path in ("/nowhere", "/assets/nowhere.js", "/api/agent", "/ws"):
+        response = await site.get(path)
+        assert (response.status, (await response.json())["error"]["code"]) == (404, "not_found")
+    _, handshake = await site.shake_hands(path="/nowhere")
+    assert (handshake.status, (await handshake.json())["error"]["code"]) == (404, "not_found")
+    for method, path in (
+        ("POST", "/"),
+        ("GET", "/api/agent/interrupt"),
+        ("DELETE", STREAM),
+        ("POST", "/assets/app.js"),
+    ):
+        response = await site.request(method, path)
+        assert (response.status, (await response.json())["error"]["code"]) == (405, "method_not_allowed")
+    assert (await site.request("PUT", STREAM)).header("allow")
+    assert (await site.get("/nowhere", {"origin": "https://evil.example"})).status == 403, "behind the guard too"

@@ -542,7 +542,7 @@ async def impossible(connection: HTTPConnection) -> Identity | None:
     [
         (raising, "RuntimeError at"),
         (exiting, "SystemExit at"),
-        (hanging, "within 5 s"),
+        (hanging, "in time and did not (seconds=5)"),
         (confused, "TypeError at"),
         (impossible, "ValueError at"),
     ],

@@ -1,7 +1,10 @@
 """No secret leaves by the log or by a frame that is not meant for it, however a run or a request ends."""
 
+import asyncio
+import gc
 import json
 import logging
+import traceback
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -269,3 +272,49 @@ async def test_what_others_say_below_a_warning_is_not_logged(log: Log) -> None:
     assert log.lines == []
     logging.getLogger("uvicorn.error").warning("something")
     assert len(log.lines) == 1
+
+
+async def test_at_any_level_nothing_of_a_bug_or_a_task_gets_into_the_log(make_site: MakeSite, log: Log) -> None:
+    """Everything that logs exceptions of anybody's: uvicorn, asyncio, our own tasks."""
+    for name in ("", *OTHERS[:3], "asyncio", "agent_ws"):
+        if name != "uvicorn.error":  # which `serve` holds at warnings: below it there are addresses
+            logging.getLogger(name).setLevel(logging.DEBUG)
+
+    async def lost(turn: Turn) -> None:
+        def forgotten() -> None:
+            raise RuntimeError(f"{RAISED} {turn.message} {KEY}")
+
+        asyncio.get_running_loop().call_soon(forgotten)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_exception(ValueError(f"{RAISED} {KEY}"))
+        del future
+        task = asyncio.create_task(failing(turn), name=f"{KEY}")
+        await asyncio.wait({task})
+        del task
+        gc.collect()
+        turn.content(ANSWER)
+
+    site = await make_site(lost)
+    await say(site, "go", session=None)
+    await eventually(lambda: len(log.lines) >= 3)
+    app: Any = vars(site.server.config)["app"]
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError(f"{RAISED} {KEY}")
+
+    app.middleware_stack = broken
+    response = await site.get("/", {"cookie": f"agent_ws_owner={COOKIE}", "x-key": KEY})
+    assert response.status == 500
+    assert log.leaks() == []
+    told = "\n".join(log.lines)
+    for kind in ("RuntimeError", "ValueError", "test_logs.py:"):
+        assert kind in told, "what and where is told"
+
+
+def test_a_start_that_fails_is_told_without_its_text(log: Log) -> None:
+    error = OSError(f"{RAISED}\n{KEY}: x")
+    trace = ["Traceback (most recent call last):\n", '  File "x.py", line 1, in y\n    secret = {KEY!r}\n']
+    logging.getLogger("uvicorn.error").error("".join([*trace, *traceback.format_exception_only(error)]))
+    (line,) = log.lines
+    assert "OSError: File" in line
+    assert log.leaks() == []
