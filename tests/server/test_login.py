@@ -4,16 +4,22 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, cursor, got, hello, say, serving, sse
+from helpers import Frame, Http, core, cursor, got, hello, say, serving, sse
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from agent_ws import Identity, Limits, Login, Settings, Timeouts, Turn, build_app
 from agent_ws.agents.scripted import Gate
+from agent_ws.cursor import Cursor
+from agent_ws.dialects.ndjson import NDJSON
+from agent_ws.log import Position
+from agent_ws.server.access import unauthorized
 from agent_ws.server.gateway import Gateway
+from agent_ws.server.stream import PIECE, Stream
 from agent_ws.testing.client import Client, Closed, Refused, connect, running
 
 pytestmark = pytest.mark.virtual
@@ -373,7 +379,7 @@ async def test_the_end_of_a_login_ends_its_connections_and_not_its_run(how: str)
         gate.set()
         async with connect(app, headers=ALICE_2) as back:
             await open_session(back, session=opened["session"], **cursor(client, opened))
-            await back.until("settled")
+            await got(back, "settled")
             assert client.text() + back.text() == "before after"
             assert [frame["type"] for frame in back.frames][-2:] == ["done", "settled"]
         await other.send({"type": "ping"})
@@ -435,6 +441,28 @@ async def test_after_the_end_nothing_is_served_and_nothing_leaves_however_slowly
             await back.until("done")
 
 
+async def test_a_stream_ends_between_two_pieces_however_much_there_is() -> None:
+    async def long(turn: Turn) -> None:
+        for _ in range(100):
+            turn.thinking("x" * 1000)
+            turn.content("y" * 1000)
+
+    async with serving(long) as app, connect(app) as client:
+        opened = await hello(client)
+        await say(client, "hi")
+        await got(client, "settled")
+        session = await core(app, opened)
+        stream = Stream(session, Cursor(session.log, Position(session.log.epoch, 0)), Settings())
+        chunks = stream.chunks(NDJSON)
+        async with aclosing(chunks):
+            await anext(chunks)
+            assert len(await anext(chunks)) >= PIECE
+            stream.refuse(unauthorized())
+            (rest,) = [chunk async for chunk in chunks]
+        assert rest.count(b"\n") == 1
+        assert b'"code":"unauthorized"' in rest
+
+
 async def test_a_login_that_ends_while_its_session_is_loaded_opens_nothing() -> None:
     app = application(agent, Guests())
     gateway = gateway_of(app)
@@ -464,7 +492,7 @@ async def test_a_login_that_ends_while_its_session_is_loaded_opens_nothing() -> 
         gateway.sessions.find = find
         async with connect(app, headers=ALICE) as client:
             await open_session(client, session=opened["session"])
-            await client.until("settled")
+            await got(client, "settled")
             assert "late" not in str(client.frames)
 
 

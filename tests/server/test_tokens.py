@@ -17,8 +17,7 @@ OTHER = f"sha256:{sha256(b'two').hexdigest()}"
 
 
 def test_each_line_is_a_token() -> None:
-    text = f"\ufeff# people\r\n\r\nalice {HASH}\r\n  b@c.org\t{OTHER}   2027-01-31T12:00:00Z  \n   # no more"
-    known = parse(text.removeprefix("\ufeff"))
+    known = parse(f"# people\r\n\r\nalice {HASH}\r\n  b@c.org\t{OTHER}   2027-01-31T12:00:00Z  \n   # no more")
     assert {key: (login.owner, login.expires) for key, login in known.items()} == {
         HASH: ("alice", None),
         OTHER: ("b@c.org", datetime(2027, 1, 31, 12, tzinfo=UTC).timestamp()),
@@ -144,6 +143,12 @@ async def test_a_change_counts_once_the_file_has_rested(file: File) -> None:
     assert file.look()
     assert (await file.who("one"), await file.who("two")) == (None, "bob")
     assert not file.tokens.look()
+
+
+async def test_a_file_of_an_editor_that_marks_utf_8_is_one(file: File) -> None:
+    file.write(f"\ufeffbob {OTHER}\n")
+    assert file.look()
+    assert await file.who("two") == "bob"
 
 
 async def test_what_was_written_right_after_the_start_is_read_too(file: File) -> None:
