@@ -17,7 +17,7 @@ from agent_ws.agents.scripted import Gate
 from agent_ws.cursor import Cursor
 from agent_ws.dialects.ndjson import NDJSON
 from agent_ws.log import Position
-from agent_ws.server.access import unauthorized
+from agent_ws.server.access import Access, Visitor, unauthorized
 from agent_ws.server.gateway import Gateway
 from agent_ws.server.stream import PIECE, Stream
 from agent_ws.testing.client import Client, Closed, Refused, connect, running
@@ -396,6 +396,21 @@ async def test_a_login_may_end_in_any_year(expires: float | None) -> None:
         await asyncio.sleep(3600)
         await say(client, "still here")
         await got(client, "settled")
+
+
+async def test_a_login_that_is_given_another_time_ends_then() -> None:
+    access = Access(Settings(), Guests(), wall=lambda: asyncio.get_running_loop().time())
+    with (
+        Visitor(access, {"type": "http", "headers": []}) as longer,
+        Visitor(access, {"type": "http", "headers": []}) as shorter,
+    ):
+        for visitor in (longer, shorter):
+            access.enter(visitor, Identity("alice", expires=1000))
+        longer.log_in(Identity("alice", expires=5000))
+        shorter.log_in(Identity("alice", expires=500))
+        for now, ended in ((499, (False, False)), (501, (False, True)), (4999, (False, True)), (5001, (True, True))):
+            await asyncio.sleep(now - asyncio.get_running_loop().time())
+            assert (longer.ended, shorter.ended) == ended
 
 
 @pytest.mark.parametrize("expires", [0.0, -1.0, -math.inf])
