@@ -398,6 +398,16 @@ async def test_a_login_may_end_in_any_year(expires: float | None) -> None:
         await got(client, "settled")
 
 
+async def test_a_connection_that_is_over_is_not_ended_again() -> None:
+    access = Access(Settings(), Guests(), wall=lambda: asyncio.get_running_loop().time())
+    ended: list[str] = []
+    with Visitor(access, {"type": "http", "headers": []}) as visitor:
+        access.enter(visitor, Identity("alice", expires=1000))
+        visitor.on_end(lambda: ended.append("ended"))
+    await asyncio.sleep(2000)
+    assert ended == []
+
+
 async def test_a_login_that_is_given_another_time_ends_then() -> None:
     access = Access(Settings(), Guests(), wall=lambda: asyncio.get_running_loop().time())
     with (

@@ -140,3 +140,13 @@ async def test_a_line_that_expires_ends_what_came_in_by_it(make_site: MakeSite, 
     assert await status(site, ONE) == 401
     kept.send('{"type": "ping"}')
     await kept.until("pong")
+
+
+async def test_a_ticket_counts_for_as_long_as_its_line_says_now(make_site: MakeSite, office: Office) -> None:
+    site = await office.site(make_site, agent)
+    socket, _ = await connected(site, ONE)
+    ticket = (await (await site.post("/api/agent/ticket", b"", ONE)).json())["ticket"]
+    office.write(line("alice", "one", "2020-01-01"))
+    assert await socket.close_code() == 4401
+    _, refused = await site.shake_hands({"sec-websocket-protocol": f"agent-ws.v1.json, agent-ws.ticket.{ticket}"})
+    assert refused.status == 401
