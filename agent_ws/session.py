@@ -34,8 +34,10 @@ class Accepted(Struct, frozen=True):
     id: str
     run: str
     outcome: SayOutcome
+    first: int
+    """Its first event: with it the store has the message."""
     seq: int
-    """Its first event."""
+    """The event that put it into `run`: a later one, where it has moved."""
 
 
 class Services(Struct):
@@ -160,11 +162,15 @@ class Session:
     async def kept(self, accepted: Accepted) -> None:
         """Return when the store has the message; its run doesn't wait for that.
 
-        Raises `StoreError` where the store can't take it: the run that it began is ended, and it may be sent again.
+        Raises `StoreError` where the store can't take it: the run that it began is ended, and it may be sent again. Of
+        a message that the store has, and that has moved since, nothing is undone.
         """
+        feed = self._services.feed
         try:
-            await self._services.feed.durable(self.id, accepted.seq)
+            await feed.durable(self.id, accepted.seq)
         except StoreError as error:
+            if feed.has(self.id, accepted.first):
+                raise
             accepted = self._messages.pop(accepted.id, accepted)  # it may have moved
             for run in (self.active, *self.queue):
                 if run is not None and run.id == accepted.run:
@@ -340,8 +346,8 @@ class Session:
         self._remember(self.log.append(message))
 
     def _accept(self, message_id: str, run: str, outcome: SayOutcome) -> Accepted:
-        seq = self._messages[message_id].seq
-        accepted = self._messages[message_id] = Accepted(message_id, run, outcome, seq)
+        known = self._messages[message_id]
+        accepted = self._messages[message_id] = Accepted(message_id, run, outcome, known.first, known.seq)
         return accepted
 
     def _remember(self, event: Event) -> None:
@@ -349,9 +355,9 @@ class Session:
         self._known_runs.add(event.run)
         if isinstance(event, User):  # the same id again: the message moved to this run
             known = self._messages.get(event.id)
-            self._messages[event.id] = Accepted(
-                event.id, event.run, "steered" if event.steer else "started", event.seq if known is None else known.seq
-            )
+            first = event.seq if known is None else known.first
+            outcome = "steered" if event.steer else "started"
+            self._messages[event.id] = Accepted(event.id, event.run, outcome, first, event.seq)
 
     def _arm(self) -> None:
         if not self._viewers and self.going is not None and self._orphan is None:

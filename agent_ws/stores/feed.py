@@ -104,13 +104,18 @@ class Feed:
         self._dirty.pop(session, None)
         return True
 
+    def has(self, session: str, seq: int) -> bool:
+        """Whether the store has every event up to `seq`."""
+        fed = self._fed[session]
+        return fed.known and fed.durable >= seq
+
     async def durable(self, session: str, seq: int) -> None:
         """Return when the store has every event up to `seq`. Raises `StoreError` when it can't take it."""
         fed = self._fed[session]
         self._waiting += 1
         self._wanted.set()
         try:
-            while fed.durable < seq or not fed.known:
+            while not self.has(session, seq):
                 failed = fed.broken or self._failed
                 if failed is not None:
                     raise StoreError(str(failed)) from failed  # one error raised twice would mix up its tracebacks

@@ -355,6 +355,29 @@ async def test_steering_that_moved_before_the_store_refused_it_is_not_run_either
         assert client.text() == "but"
 
 
+async def test_a_message_that_has_moved_is_accepted_in_its_new_place_once_the_store_has_that(slow: Slow) -> None:
+    slow.gate.set()
+    gate, end = Gate(), Gate()
+    script = Scripted([gate], ["but", end])
+    async with serving(script, store=slow) as app, connect(app) as client:
+        await say(client, "hi")
+        first = await say(client, "but", when_busy="steer")
+        slow.broken = True
+        gate.set()
+        await drained(client, 5)
+        assert [turn.message for turn in script.turns] == ["hi", "but"], "it has moved, and the store does not know"
+        refused = await say(client, "but")
+        assert (refused["type"], refused["code"]) == ("rejected", "store_failed")
+        slow.broken = False
+        await drained(client, 30)
+        accepted = await say(client, "but")
+        assert accepted["run"] != first["run"]
+        assert len(script.turns) == 2
+        end.set()
+        await drained(client)
+        assert types(of(client, "done", "error")) == ["done", "done"], "nothing was undone of what was accepted"
+
+
 async def test_a_session_that_the_store_refuses_begins_nothing_and_comes_back_as_the_store_has_it(slow: Slow) -> None:
     slow.gate.set()
     script = Scripted(["a"])
