@@ -93,3 +93,5 @@ class Proof(Struct, frozen=True):
     """Raises what is wrong: `Disproved`, or any other exception. Raises `Unprovable` where it can't be tried."""
     parallel: bool = False
     """Ranges of its cases may run in processes of their own, side by side."""
+    background: bool = False
+    """The short form takes its time and little else: it runs beside the other tests, from their beginning on."""

@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import autobahn, cancel, fuzz, interrupts, kill, malformed, resume, schedules
+from . import autobahn, cancel, fuzz, interrupts, kill, malformed, resume, schedules, soak
 from .proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
@@ -9,7 +9,8 @@ PROOFS: tuple[Proof, ...] = (
     cancel.PROOF,
     fuzz.PROOF,
     resume.PROOF,
+    malformed.PROOF,
     kill.PROOF,
     autobahn.PROOF,
-    malformed.PROOF,
+    soak.PROOF,
 )
