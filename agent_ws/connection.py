@@ -100,7 +100,8 @@ class Connection:
             self._bad += 1
             if self.state is State.OPENING or self._bad >= self._limits.bad_frames:
                 self.state = State.CLOSED
-                return [Close(error)]
+                # A new one: the traceback of this one holds the message, and who keeps the error is held by it.
+                return [Close(FrameError(str(error), code=error.code))]
             return [Send(control_error(error))]
         if self.state is State.OPENING:
             return self._opening(frame)

@@ -225,6 +225,7 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._full = True  # for good
         super().connection_lost(exc)
+        self.conn.parser.close()  # it is a cycle that holds the last frame until the garbage is collected
 
     def pause_writing(self) -> None:
         self._full = True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import assert_never
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ..connection import Close, Connection, Do, Effect, Open
 from ..connection import Send as Answer
@@ -149,20 +149,22 @@ class Client:
             if count % BREATH == 0:
                 # What came in one packet is read without ever waiting: the writer must get to its answers meanwhile.
                 await asyncio.sleep(0)
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                code = message.get("code", 1005)
-                if code in (1002, 1003, 1007, 1009):
-                    note(logging.WARNING, "closed a client that broke the rules of WebSocket", code=code)
-                raise Gone
-            data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
-            now = clock()
-            over = self._meter.over(now, len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode()))
-            for effect in self._connection.receive(data, over=over):
+            # In a call of its own, so that nothing of a message is held while the next one is awaited.
+            await self._take(await self._receive(), clock())
+
+    async def _take(self, message: Message, now: float) -> None:
+        if message["type"] == "websocket.disconnect":
+            code = message.get("code", 1005)
+            if code in (1002, 1003, 1007, 1009):
+                note(logging.WARNING, "closed a client that broke the rules of WebSocket", code=code)
+            raise Gone
+        data: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
+        over = self._meter.over(now, len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode()))
+        for effect in self._connection.receive(data, over=over):
+            await self._serve(effect)
+        if over and self._meter.strike(now):
+            for effect in self._connection.overrun():
                 await self._serve(effect)
-            if over and self._meter.strike(now):
-                for effect in self._connection.overrun():
-                    await self._serve(effect)
 
     def _late(self) -> None:
         for effect in self._connection.timed_out():

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from wire import Net, RawWebSocket
 
-from .proof import Disproved
+from proofs.proof import Disproved
 
 HERE = Path(__file__).parent
 DEADLINE_S = 30.0
@@ -100,8 +100,8 @@ def percentile(values: Sequence[float], part: float) -> float:
 class Neighbour:
     """A client that does nothing wrong: it pings all the time, and reads a stream that never ends. A context."""
 
-    def __init__(self, host: Host) -> None:
-        self._net = Net(host.port)
+    def __init__(self, port: int) -> None:
+        self._net = Net(port)
         self._tasks: list[asyncio.Task[None]] = []
         self.pongs: list[float] = []
         """Seconds from each ping to its pong."""

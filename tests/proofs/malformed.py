@@ -220,7 +220,7 @@ async def _prove(course: Course) -> None:
     settings = msgspec.json.encode(SETTINGS).decode()
     async with hosting(course.folder, *SERVED, settings) as host:
         await host.census()  # once, so that all is loaded that is loaded late
-        async with Neighbour(host) as neighbour:
+        async with Neighbour(host.port) as neighbour:
             before = dict(await host.census())
             memory = host.memory
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import struct
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -840,3 +842,26 @@ async def test_a_websocket_on_a_connection_that_was_used_before_lives_on(make_si
             await socket.until("done")
     gate.set()
     await socket.until("done")
+
+
+@pytest.mark.parametrize("state", ["gone", "idle", "closed"])
+async def test_what_was_refused_takes_no_memory_any_more(make_site: MakeSite, state: str) -> None:
+    """Not even until the garbage is collected: the cycles are few, and what hangs on them is big."""
+    site = await make_site(Scripted(["Hi"]), limits=Limits(message_bytes=2 * DEEP))
+    sockets = [await (site.websocket() if state == "closed" else opened(site)) for _ in range(10)]
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for socket in sockets:
+            socket.send("[" * DEEP)
+            assert (await answer(socket))["code"] == "bad_frame"
+            if state != "idle":
+                socket.cut()
+        if state != "idle":
+            await eventually(lambda: not site.server.server_state.tasks)
+        sockets.clear()
+        assert tracemalloc.get_traced_memory()[0] < (13 if state == "idle" else 3) * DEEP
+    finally:
+        tracemalloc.stop()
+        gc.enable()
