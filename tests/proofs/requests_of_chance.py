@@ -177,7 +177,7 @@ class Requests:
         if {"token", "ticket"} & {*texts}:
             statuses = frozenset({400})
         elif method != "GET":
-            statuses = frozenset({400 if method == "HEAD" else 405})
+            statuses = frozenset({405})
         elif len(query) > self._limit:
             statuses = frozenset({413})
         return Request(method, "/api/agent/stream", query, headers, [b""]), statuses
