@@ -86,6 +86,7 @@ async def test_a_person_logs_in_and_stays_so_until_the_tab_is_closed(make_site: 
         await expect(tab.page.get_by_role("alert").filter(has_text=REFUSED)).to_be_visible()
         await expect(field).to_be_focused()
         await expect(field).to_have_value("")
+    assert await tab.page.evaluate("({...sessionStorage})") == {}
     assert len(tab.faults) == 1  # that one was sent, and answered 401
     assert "401" in tab.faults.pop()
     await log_in(tab, ALICES)

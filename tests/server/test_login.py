@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from helpers import Frame, Http, core, cursor, got, hello, say, serving, sse
+from helpers import Frame, Http, core, cursor, drained, got, hello, say, serving, sse
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
@@ -447,8 +447,11 @@ async def test_after_the_end_nothing_is_served_and_nothing_leaves_however_slowly
     app = application(flooding, Guests())
     async with running(app), connect(app, headers=ALICE) as client:
         opened = await open_session(client)
-        client.reading.clear()
+        await client.send({"type": "pause"})
         await client.send({"message": "first"})
+        await client.until("accepted")
+        client.reading.clear()
+        await client.send({"type": "continue"})  # all is on its way, and the socket is full
         await asyncio.sleep(1)
         gateway_of(app).revoke("alice")
         await client.send({"message": "second", "when_busy": "interrupt"})
@@ -504,12 +507,17 @@ async def test_a_login_that_ends_while_its_session_is_loaded_opens_nothing() -> 
 
         gateway.sessions.find = slowly
         async with connect(app, headers=ALICE) as client:
+            client.reading.clear()  # so that it is not closed before it says more
             await client.send({"type": "hello", "session": opened["session"]})
             call = Http(app, "/api/agent/interrupt", {"session": opened["session"]}, ALICE)
             stream = Http(app, STREAM, {"session": opened["session"], "message": "late"}, ALICE)
             await asyncio.sleep(1)
             assert gateway.revoke("alice") == 3
             gate.set()
+            await asyncio.sleep(1)
+            await client.send({"message": "late as well"})
+            await asyncio.sleep(1)
+            client.reading.set()
             assert (await closed(client))[1] == 4401
             assert len(client.frames) == 1
             assert await refusal(call) == (401, UNAUTHORIZED)
@@ -517,7 +525,8 @@ async def test_a_login_that_ends_while_its_session_is_loaded_opens_nothing() -> 
         gateway.sessions.find = find
         async with connect(app, headers=ALICE) as client:
             await open_session(client, session=opened["session"])
-            await got(client, "settled")
+            await drained(client, 5)
+            assert "settled" in str(client.frames)
             assert "late" not in str(client.frames)
 
 
