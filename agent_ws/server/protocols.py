@@ -40,12 +40,21 @@ TOO_FAST = CODES["rate_limited"].close or 4429
 
 PUSHES = uvicorn.__version__.startswith("0.54.") and websockets_version.startswith("17.")
 """Whether these are versions that sending past the library is known to fit; with others everything goes by ASGI."""
+SLICE = 16_384
+"""Bytes that are parsed at once. uvloop reads 256 KiB, which may be 40,000 frames: what is refused is refused early."""
+PIPELINE = 16
+"""Requests of one connection that wait for the answer to the one before. Browsers send none, and each is held whole."""
 FRAGMENTS = 1024
 """Fragments of one WebSocket message."""
 HEAD_BYTES = 131_072
 """A request's line and headers, and the trailers behind its body; uvicorn takes any number."""
 TOO_LONG = b"431 Request Header Fields Too Large"
 BAD_HANDSHAKE = b"400 Bad Request"
+TOO_MANY = b"429 Too Many Requests"
+REFUSALS = {
+    BAD_HANDSHAKE: "a handshake is not of HTTP/1.1, or has a body",
+    TOO_MANY: "too many others of its connection wait for their answers",
+}
 BODY = (b"content-length", b"transfer-encoding")
 """Fields that say that a body follows."""
 
@@ -236,7 +245,10 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for start in range(0, len(data), SLICE):
+            super().data_received(data[start : start + SLICE])
+            if self.transport.is_closing():
+                return
         if not self.handshake_initiated and not self.transport.is_closing():
             # A head that was complete for the HTTP parser and is none for this one: uvicorn would wait for ever.
             note(logging.WARNING, "refused a handshake: its head has too many fields, too long ones, or bad ones")
@@ -360,6 +372,8 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
         # The upgrade would wait for a body, and nobody for the upgrade; and uvicorn makes every version 1.1 for it.
         if self._upgrades() and (self._version() != "1.1" or any(name in BODY for name, _ in self.headers)):
             self._stop_parsing(BAD_HANDSHAKE)
+        if len(self.pipeline) >= PIPELINE:
+            self._stop_parsing(TOO_MANY)
         self._body = True
         super().on_headers_complete()
 
@@ -414,11 +428,7 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
             self.transport.close()  # a browser opens connections in advance: no fault
 
     def _refuse_head(self, status: bytes) -> None:
-        what = (
-            "a handshake is not of HTTP/1.1, or has a body"
-            if status == BAD_HANDSHAKE
-            else "its head is too long or takes too long"
-        )
+        what = REFUSALS.get(status, "its head is too long or takes too long")
         note(logging.WARNING, "refused a request", error=FrameError(what))
         self._stop_awaiting()
         if self._answer() != "begun":

@@ -1,6 +1,6 @@
 """All proofs, the fast ones first."""
 
-from . import autobahn, cancel, fuzz, interrupts, kill, malformed, resume, schedules, soak
+from . import autobahn, bombs, cancel, fuzz, interrupts, kill, malformed, resume, schedules, soak
 from .proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
@@ -13,4 +13,5 @@ PROOFS: tuple[Proof, ...] = (
     kill.PROOF,
     autobahn.PROOF,
     soak.PROOF,
+    bombs.PROOF,
 )

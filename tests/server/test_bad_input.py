@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import struct
+import time
 import tracemalloc
 from collections.abc import Iterable
 from typing import Any
@@ -865,3 +866,30 @@ async def test_what_was_refused_takes_no_memory_any_more(make_site: MakeSite, st
     finally:
         tracemalloc.stop()
         gc.enable()
+
+
+async def test_requests_that_wait_for_answers_have_a_limit(make_site: MakeSite, watch: Watch) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    reader, writer = await site.dial()
+    writer.write(site.head("GET", "/healthz", ()) * 10)
+    for _ in range(10):
+        response = Response(reader, writer)
+        await response.head()
+        assert (response.status, await response.body()) != (0, b"")
+    assert watch.records() == []
+    writer.write(site.head("GET", "/healthz", ()) * 1_000)
+    answers = await rest_of(reader)
+    assert answers.count(b"HTTP/1.1 ") < 20
+    assert b" 429 " in answers
+    assert "wait for their answers" in watch.once()
+    await serves(site)
+
+
+async def test_many_frames_in_one_packet_are_refused_before_the_last_is_read(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    socket = await opened(site)
+    (protocol,) = site.server.server_state.connections
+    before = time.process_time()
+    protocol.data_received(b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 40_000)
+    assert time.process_time() - before < 0.15, "some thousand frames, not forty thousand"
+    assert await socket.close_code() in (1009, 4429)
