@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from . import machine
 from .measures import MEASURES, Bench, Plan
 from .plot import plot
 from .profiles import profile
-from .report import table
+from .report import page, table
 
 QUICK = Plan(rounds=1, seconds=1.0, steps=1, peers=(), connections=300, tries=1)
 
@@ -31,6 +32,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, help="how often each figure is measured; the median counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found (default: bench/results/)")
+    parser.add_argument("--publish", action="store_true", help="write what README shows: RESULTS.md and the picture")
     parser.add_argument("--profile", action="store_true", help="show where our server's time goes, and measure nothing")
     options = parser.parse_args()
     machine.pin(machine.LOAD_CORE)
@@ -53,6 +55,10 @@ def main() -> int:
     _say(f"\n{table(bench.results)}\n\n{time.perf_counter() - began:.0f} s; all figures: {file}")
     if (picture := plot(bench.results, results)) is not None:
         _say(f"latency against load: {picture}")
+    if options.publish:
+        (results.parent / "RESULTS.md").write_text(page(bench.results))
+        if picture is not None:
+            shutil.copy(picture, results.parent)
     return 0
 
 

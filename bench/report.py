@@ -3,8 +3,13 @@
 The one rule: a miss is shown as a miss.
 """
 
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
 from msgspec import Struct
 
+from .machine import CORES
 from .measures import Results
 from .servers import PEERS
 
@@ -79,6 +84,33 @@ def table(results: Results) -> str:
             lines.append(f"{left}   {words}{'' if not words else '  met' if met else '  MISS'}")
     lines += [f"skipped {name}: {reason}" for name, reason in results.skipped.items()]
     return "\n".join(lines + _conditions(results))
+
+
+def page(results: Results) -> str:
+    """The table for people who did not run it: where it was measured, and how."""
+    return f"""# What was measured
+
+Written by `make bench ARGS=--publish`, on {datetime.now(UTC).date()} ({_processor()}, {len(CORES)} cores, Python
+{platform.python_version()}). The server has one core and the generator another; all servers take turns in one run, and
+each figure is the median of its rounds. Compare within a line: the machine makes the figures, the ratios are the
+servers' own. *floor* is a raw protocol on uvloop that pushes a frame made in advance; *stock* is Starlette's
+`send_text` on uvicorn with its defaults, without a log, a resume or a receipt.
+
+```text
+{table(results)}
+```
+
+![How late a token is, against the number of streams](latency.svg)
+"""
+
+
+def _processor() -> str:
+    """The processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
+    )
 
 
 def _conditions(results: Results) -> list[str]:
