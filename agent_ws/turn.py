@@ -5,7 +5,7 @@ The one rule: a turn can write only while its run goes on; after that each metho
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, cast
@@ -306,23 +306,19 @@ tick.
 """
 
 
-def drive(agent: Agent, turn: Turn) -> Coroutine[Any, Any, None]:
-    """Call `agent` on `turn`; what is returned runs it to its end.
+async def drive(agent: Agent, turn: Turn) -> None:
+    """Run `agent` on `turn` to its end.
 
-    A generator is closed before that is over, in the task that iterated it.
+    A generator is closed before this returns, in the task that iterated it.
     """
-    # Not a coroutine itself: each level between a task and what it waits for costs on every token.
     made = agent(turn)
     if isinstance(made, AsyncIterator):
-        return _iterate(made, turn)
-    if isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
-        return _await(made, turn)
-    raise RunError(
-        f"expected an async function or an async generator as agent, got one that returns {type(made).__name__}"
-    )
-
-
-async def _await(made: Awaitable[str | None], turn: Turn) -> None:
+        await _iterate(made, turn)
+        return
+    if not isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
+        raise RunError(
+            f"expected an async function or an async generator as agent, got one that returns {type(made).__name__}"
+        )
     text = await made
     if isinstance(text, str):
         turn.content(text)
