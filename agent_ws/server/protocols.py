@@ -52,11 +52,9 @@ TOO_LONG = b"431 Request Header Fields Too Large"
 BAD_HANDSHAKE = b"400 Bad Request"
 TOO_MANY = b"429 Too Many Requests"
 REFUSALS = {
-    BAD_HANDSHAKE: "a handshake is not of HTTP/1.1, or has a body",
+    BAD_HANDSHAKE: "a handshake is not of HTTP/1.1",
     TOO_MANY: "too many others of its connection wait for their answers",
 }
-BODY = (b"content-length", b"transfer-encoding")
-"""Fields that say that a body follows."""
 
 
 def _times_of(config: uvicorn.Config) -> Timeouts:
@@ -251,7 +249,7 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
                 return
         if not self.handshake_initiated and not self.transport.is_closing():
             # A head that was complete for the HTTP parser and is none for this one: uvicorn would wait for ever.
-            note(logging.WARNING, "refused a handshake: its head has too many fields, too long ones, or bad ones")
+            note(logging.WARNING, "refused a handshake: it has a body, or too many fields, too long ones, or bad ones")
             self.transport.write(b"".join(self.conn.data_to_send()) or _refusal(b"400 Bad Request"))
             self.transport.close()
 
@@ -369,8 +367,7 @@ class StallingHttp(_Stalling, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_awaiting()
-        # The upgrade would wait for a body, and nobody for the upgrade; and uvicorn makes every version 1.1 for it.
-        if self._upgrades() and (self._version() != "1.1" or any(name in BODY for name, _ in self.headers)):
+        if self._upgrades() and self._version() != "1.1":  # uvicorn makes it 1.1 for the parser that would refuse it
             self._stop_parsing(BAD_HANDSHAKE)
         if len(self.pipeline) >= PIPELINE:
             self._stop_parsing(TOO_MANY)

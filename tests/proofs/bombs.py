@@ -37,9 +37,9 @@ TIMES = 2.0
 FLOOR_S = 0.05
 TOKEN_S = 0.02
 ROUNDS = 2
-QUIET_S = 1.0
+QUIET_S = 0.7
 """Before each attack."""
-ATTACK_S = 1.2
+ATTACK_S = 0.9
 """An attack goes on at least for as long."""
 DEADLINE_S = 60.0
 PAUSE_S = 0.1

@@ -893,3 +893,15 @@ async def test_many_frames_in_one_packet_are_refused_before_the_last_is_read(mak
     protocol.data_received(b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 40_000)
     assert time.process_time() - before < 0.15, "some thousand frames, not forty thousand"
     assert await socket.close_code() in (1009, 4429)
+
+
+async def test_who_sends_the_rest_after_the_answer_and_then_nothing_is_let_go(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["Hi"]), timeouts=Timeouts(hello=0.1))
+    reader, writer = await site.dial()
+    writer.write(site.head("POST", "/healthz", (), length=2) + b"{")
+    response = Response(reader, writer)
+    await response.head()
+    await response.body()
+    writer.write(b"}")
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
