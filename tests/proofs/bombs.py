@@ -51,8 +51,8 @@ ROOMY = (*AS_SHIPPED, "--message-bytes", str(32 * MB))
 """With a limit that lets the bomb itself in."""
 CROWDED = (*AS_SHIPPED, "--address-connections", "5000")
 LIMITS = Limits(address_connections=5000, frame_rate=1e6, frame_burst=1e6)
-MANY = (*SERVED, msgspec.json.encode(Settings(limits=LIMITS, timeouts=Timeouts(drain=0.2))).decode())
-"""Handshakes of one address as fast as they come, beside that."""
+MANY = (*SERVED, msgspec.json.encode(Settings(limits=LIMITS, timeouts=Timeouts(drain=0.2, stall=1.5))).decode())
+"""Handshakes of one address as fast as they come, and less patience with who does not read: there is no time for it."""
 
 
 # What is thrown
