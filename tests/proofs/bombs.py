@@ -36,6 +36,8 @@ LEFT = 96 * MB
 TIMES = 2.0
 FLOOR_S = 0.05
 TOKEN_S = 0.02
+TRIES = 4
+"""Of a bomb in which the neighbour waited too long."""
 ROUNDS = 2
 QUIET_S = 0.7
 """Before each attack."""
@@ -309,6 +311,12 @@ class Watch:
         self.fault = "the neighbour's end"
 
 
+class Late(Disproved):
+    """The neighbour waited too long. What else the machine does at that moment can be the reason, so it is measured
+    again: what a bomb does it does each time.
+    """
+
+
 @asynccontextmanager
 async def watching(host: Host) -> AsyncGenerator[Watch]:
     process = await asyncio.create_subprocess_exec(
@@ -387,7 +395,7 @@ async def one(course: Course, bomb: Bomb) -> None:
             got = f"{grown / MB:.0f}, {left / MB:.0f}"
             raise Disproved(f"{name}: expected {PEAK // MB} MB more at most, {LEFT // MB} at the end, got {got}")
         if during > max(TIMES * base, FLOOR_S):
-            raise Disproved(
+            raise Late(
                 f"{name}: expected a p99 of {max(TIMES * base, FLOOR_S) * 1e3:.1f} ms at most, got {during * 1e3:.1f}"
             )
         if trouble := host.trouble():
@@ -397,8 +405,16 @@ async def one(course: Course, bomb: Bomb) -> None:
 def prove(course: Course) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for case in course.cases():
-            runner.run(one(course, BOMBS[case % len(BOMBS)]))
-            runner.run(asyncio.sleep(PAUSE_S))  # the loop closes what was cut
+            for tries in range(TRIES, 0, -1):
+                try:
+                    runner.run(one(course, BOMBS[case % len(BOMBS)]))
+                    break
+                except Late:
+                    if tries == 1:
+                        raise
+                    course.facts["measured again"] += 1
+                finally:
+                    runner.run(asyncio.sleep(PAUSE_S))  # the loop closes what was cut
 
 
 PROOF = Proof(
