@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import json
 import re
@@ -25,7 +26,7 @@ from agent_ws.agents.scripted import Scripted
 from agent_ws.server.app import build_app
 from agent_ws.server.outlet import PUSH
 from agent_ws.server.protocols import SLOW_CLIENT, StallingHttp, StallingWebSocket
-from agent_ws.server.serve import Server, make_server, room
+from agent_ws.server.serve import GC_LEFT, GC_THRESHOLDS, Server, make_server, room
 
 # What is used of uvicorn
 
@@ -267,6 +268,35 @@ def test_the_server_has_what_we_use_of_it() -> None:
     for name in ("handle_exit", "on_tick", "_log_started_message", "_wait_tasks_to_complete"):
         ours, theirs = getattr(Server, name), getattr(uvicorn.Server, name)
         assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+async def test_what_clients_leave_behind_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server(Scripted([]), Settings(), host="127.0.0.1", port=0)
+    server.config.load()
+    collected: list[int] = []
+    monkeypatch.setattr("agent_ws.server.serve.gc.collect", lambda: collected.append(gateway.left))
+    gateway = gateway_of(server)
+    stays = gateway.join(lambda _: None)
+    for _ in range(2 * GC_LEFT):
+        gateway.join(lambda _: None)()
+        await server.on_tick(1)
+    assert collected == [GC_LEFT, 2 * GC_LEFT]
+    stays()
+
+
+async def test_the_collector_is_tuned_while_it_serves_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server(Scripted([]), Settings(), host="127.0.0.1", port=0)
+    before = gc.get_threshold()
+    during: list[tuple[tuple[int, int, int], bool]] = []
+
+    async def main_loop(_: uvicorn.Server) -> None:
+        during.append((gc.get_threshold(), gc.get_freeze_count() > 0))
+
+    monkeypatch.setattr(uvicorn.Server, "main_loop", main_loop)
+    await server.main_loop()
+    assert during == [(GC_THRESHOLDS, True)]
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
 
 
 async def test_a_signal_drains_first_and_then_ends(capsys: pytest.CaptureFixture[str]) -> None:
