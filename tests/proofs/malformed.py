@@ -25,6 +25,9 @@ AT_ONCE = 200
 """Streams side by side."""
 HELLO_S = 0.4
 """What the server's `hello` limit is here: of a first frame, a head, a body."""
+LATE = 4408
+TRIES = 4
+"""Of a stream whose end was that."""
 DEADLINE_S = 15.0
 """From a stream's last byte to its end. Generous: a machine may be busy; the server's own limits are below a second,
 but for `KEEP_ALIVE_S`.
@@ -70,6 +73,12 @@ class Peer(asyncio.Protocol):
     async def news(self) -> None:
         await self._news.wait()
         self._news.clear()
+
+
+class Late(Disproved):
+    """The server closed for want of a first frame. It has little time for that here, so it may be the machine that was
+    late: then the case has another end when it is tried again.
+    """
 
 
 class Ended(msgspec.Struct):
@@ -201,11 +210,8 @@ class Case:
             facts[f"close {result.code}"] += 1
             said_again = attack.stays and not attack.codes and result.code in CLIENTS
             if result.code not in (attack.codes or CODES) and not said_again:
-                raise Disproved(f"{attack.kind}: expected {sorted(attack.codes or CODES)}, got {self._got(peer)}")
-        elif not statuses:
-            facts["the end"] += 1
-            if attack.codes and attack.start != "socket":
-                raise Disproved(f"{attack.kind}: expected one of {sorted(attack.codes)}, got {self._got(peer)}")
+                kind = Late if result.code == LATE else Disproved
+                raise kind(f"{attack.kind}: expected {sorted(attack.codes or CODES)}, got {self._got(peer)}")
         self._course.tell(f"ended with {self._got(peer)}")
 
 
@@ -225,7 +231,14 @@ async def _prove(course: Course) -> None:
             memory = host.memory
 
             async def one(case: int) -> None:
-                await Case(course, case, host.port).play()
+                for tries in range(TRIES, 0, -1):
+                    try:
+                        await Case(course, case, host.port).play()
+                        break
+                    except Late:
+                        if tries == 1:
+                            raise
+                        course.facts["tried again"] += 1
                 neighbour.check()
 
             await crowd(course, one, AT_ONCE)
