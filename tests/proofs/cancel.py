@@ -28,7 +28,7 @@ MOST = 1000
 WHOLE = 3
 """So many times in a row it has to end by itself: the kernel's part in a step differs from time to time."""
 SHORT = 2000
-LONG = 30_000
+LONG = 9_000
 """Shared by all the Pythons of the machine."""
 
 
