@@ -39,7 +39,7 @@ PATIENT = 0.02
 NEIGHBOUR_S = 5.0
 """For a pong, at p99: a hang, not slowness, is what is looked for here."""
 LIMITS = Limits(address_connections=10**6, frame_rate=1e9, frame_burst=1e9, session_rate=1e9, session_burst=1e9)
-SETTINGS = Settings(timeouts=Timeouts(hello=HELLO_S, stall=HELLO_S, orphan=HELLO_S), limits=LIMITS)
+SETTINGS = Settings(timeouts=Timeouts(hello=HELLO_S, stall=HELLO_S, orphan=HELLO_S, lag=1e9), limits=LIMITS)
 TABLE = (Path(__file__).parents[2] / "PROTOCOL.md").read_text().split("## Close codes")[1].split("## ")[0]
 CODES = frozenset(
     int(code) for row in re.findall(r"^\| ((?:\d{4}(?:, )?)+) \|", TABLE, re.MULTILINE) for code in row.split(", ")
