@@ -1,8 +1,8 @@
 """The way out to one WebSocket client: its control frames, and the events after its cursor.
 
 The one rule: only this sends. What is new leaves inside the append that made it, where nothing waits before it and the
-socket has room: no task, no queue, no copy. Everything else is the writer's: what came behind that in the same turn of
-the loop, merged; what a full socket held up; what was held by a pause; the end.
+socket has room: no task, no queue, no copy. Text that comes behind it in the same turn of the loop leaves merged at the
+next. Everything else is the writer's: what a full socket held up, what was held by a pause, the end.
 """
 
 import asyncio

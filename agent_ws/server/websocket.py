@@ -1,7 +1,7 @@
 """The WebSocket shell: one reader that never waits for anything slow, one writer, and the core between them.
 
-The one rule: the reader never sends, it leaves frames at the outlet; so a client that doesn't read can't keep its own
-Stop from being heard.
+The one rule: the reader never waits for room in the socket, it leaves frames at the outlet; so a client that doesn't
+read can't keep its own Stop from being heard.
 """
 
 import asyncio
