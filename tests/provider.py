@@ -1,4 +1,4 @@
-"""A provider on this machine: the Anthropic streaming wire over real HTTP, played from a script.
+"""A provider on this machine: the Anthropic streaming wire over real HTTP, played from a script. `chat.py` has another.
 
 The one rule: it is as strict as the real one, or stricter. A request that breaks a rule is refused with 400, and the
 test that caused it fails when it leaves `async with Provider()`. It is written on bare transports so that it sees the
@@ -32,6 +32,12 @@ class Refuse(Struct, frozen=True):
     message: str = "No."
 
 
+class Whole(Struct, frozen=True):
+    """One JSON object instead of a stream."""
+
+    body: dict[str, Any]
+
+
 class Cut(Struct, frozen=True):
     """Drop the connection: in order (FIN), or as a crash does (RST)."""
 
@@ -49,9 +55,9 @@ class Hang(Struct, frozen=True):
 HANG = Hang()
 
 Event: TypeAlias = dict[str, Any]
-Step: TypeAlias = Event | bytes | asyncio.Event | Refuse | Cut | End | Hang
-"""An event to send, raw bytes of the stream, a gate to wait for, or a fault. The response's head goes out with what is
-sent first: so a `HANG` before it is silence before the headers."""
+Step: TypeAlias = Event | bytes | asyncio.Event | Refuse | Whole | Cut | End | Hang
+"""An event to send, raw bytes of the stream, a gate to wait for, a whole response, or a fault. The response's head goes
+out with what is sent first: so a `HANG` before it is silence before the headers."""
 
 
 # Scripts
@@ -216,6 +222,26 @@ class Provider:
         self._connections: set[_Connection] = set()
         self._changed = asyncio.Event()
 
+    # The wire, which a subclass says anew for another one
+
+    path = "/v1/messages"
+
+    def refused(self, headers: Mapping[str, str], body: Event) -> Refuse | None:
+        """How a request that breaks a rule is answered."""
+        if not (headers.get("authorization") or headers.get("x-api-key")) or "anthropic-version" not in headers:
+            return Refuse(401, "authentication_error")
+        if (broken := broken_rule(body)) is not None:
+            return Refuse(400, "invalid_request_error", message=broken)
+        return None
+
+    def encoded(self, event: Event) -> bytes:
+        """An event as the stream has it."""
+        return encoded(event)
+
+    def error(self, step: Refuse) -> Event:
+        """The body of a refusal."""
+        return {"type": "error", "error": {"type": step.type, "message": step.message}}
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
@@ -278,11 +304,10 @@ class Provider:
         request = Request(headers, body)
         self.requests.append(request)
         self._changed.set()
-        if not (headers.get("authorization") or headers.get("x-api-key")) or "anthropic-version" not in headers:
-            return request, [Refuse(401, "authentication_error")]
-        if (broken := broken_rule(body)) is not None:
-            self.broken.append(broken)
-            return request, [Refuse(400, "invalid_request_error", message=broken)]
+        if (refusal := self.refused(headers, body)) is not None:
+            if refusal.status == 400:
+                self.broken.append(refusal.message)
+            return request, [refusal]
         return request, self._scripts.popleft() if self._scripts else self.otherwise
 
     def changed(self) -> None:
@@ -348,7 +373,7 @@ class _Connection(asyncio.Protocol):
         if first.startswith("GET /probe"):
             self._transport.close()
             return
-        assert first == "POST /v1/messages HTTP/1.1", first
+        assert first == f"POST {self._provider.path} HTTP/1.1", first
         self._request, steps = self._provider.take(headers, json.loads(rest[:length]))
         self._player = asyncio.get_running_loop().create_task(self._play(self._request, steps), name="provider")
         self._player.add_done_callback(self._played)
@@ -378,13 +403,17 @@ class _Connection(asyncio.Protocol):
                         self._transport.close()
                     return
                 case Refuse():
-                    self._refuse(step)
+                    self._answer(step.status, self._provider.error(step), step.headers)
+                case Whole(body=body):
+                    for _ in range(self._provider.pace):
+                        await asyncio.sleep(0)
+                    self._answer(200, body, {})
                 case End():
                     break
                 case bytes():
                     await self._send(request, step)
                 case dict():
-                    await self._send(request, encoded(step))
+                    await self._send(request, self._provider.encoded(step))
         if request.sent:
             self._transport.write(b"0\r\n\r\n")
         request.finished = True
@@ -399,9 +428,8 @@ class _Connection(asyncio.Protocol):
         request.sent += 1
         self._provider.changed()
 
-    def _refuse(self, step: Refuse) -> None:
-        error = {"type": "error", "error": {"type": step.type, "message": step.message}}
-        body = json.dumps(error).encode()
-        headers = {"content-type": "application/json", "content-length": str(len(body))} | step.headers
+    def _answer(self, status: int, content: Event, more: Mapping[str, str]) -> None:
+        body = json.dumps(content).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body))} | dict(more)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._transport.write(f"HTTP/1.1 {step.status} No\r\n{lines}\r\n".encode() + body)
+        self._transport.write(f"HTTP/1.1 {status} As scripted\r\n{lines}\r\n".encode() + body)
