@@ -9,12 +9,10 @@ from msgspec.structs import replace
 from .events import Content, Event, Thinking
 from .fold import merge
 from .log import Log, Mismatch, Position
-from .streams import ChunkMode, boundary
+from .streams import HELD, ChunkMode, boundary
 
 READ = 4096
 """Events taken from the log at once."""
-HELD = 1024
-"""Characters held back at most for a word's or sentence's end; text without one is let through then."""
 
 
 class Cursor:

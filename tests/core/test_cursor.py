@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_ws.cursor import HELD, READ, Cursor
+from agent_ws.cursor import READ, Cursor
 from agent_ws.events import Content, Done, Event, Start, Status, Thinking
 from agent_ws.log import Log, Position
-from agent_ws.streams import ChunkMode, boundary
+from agent_ws.streams import HELD, ChunkMode, boundary
 
 tries = settings(deadline=None, max_examples=60)
 """A busy machine must not fail them, and all of them together take seconds."""
