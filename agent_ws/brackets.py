@@ -17,7 +17,9 @@ from .events import (
     SectionEnd,
     SectionStart,
     Thinking,
+    ToolInput,
     ToolResult,
+    ToolRun,
     Tools,
     ToolStart,
 )
@@ -35,6 +37,8 @@ class Brackets:
         self.requests: dict[str, str | None] = {}
         self.announced: dict[str, str] = {}
         """Tool calls that were announced and have not started: id to name."""
+        self.waiting: set[str] = set()
+        """Open tool calls that don't run yet."""
         self._used: set[tuple[str, str]] = set()
         self._over: dict[str, Fate] = {}
 
@@ -49,13 +53,31 @@ class Brackets:
                     if ("tool", call.tool) in self._used or call.tool in self.announced:
                         raise BracketError(f"expected a new tool call id, got {call.tool!r} again")
                 self.announced.update((call.tool, call.name) for call in calls)
-            case ToolStart(tool=tool):
+            case ToolStart(tool=tool, waits=waits):
                 self._open("tool", tool, event.agent, self.tools)
                 self.announced.pop(tool, None)
+                if waits:
+                    self.waiting.add(tool)
+            case ToolInput(tool=tool) | ToolRun(tool=tool):
+                if tool not in self.waiting:
+                    raise BracketError(f"expected a tool call that waits, got {tool!r}, which does not")
+                if isinstance(event, ToolRun):
+                    self.waiting.remove(tool)
             case ToolResult(tool=tool, outcome=outcome):
+                if outcome == "ok" and tool in self.waiting:
+                    raise BracketError(f"expected `tool_run` before the result of {tool!r}, got none")
                 self._close("tool", tool, self.tools)
-                self._over[tool] = "cancelled" if outcome in ("interrupted", "timeout") else "finished"
+                self._over[tool] = (
+                    "never_started"
+                    if tool in self.waiting
+                    else "cancelled"
+                    if outcome in ("interrupted", "timeout")
+                    else "finished"
+                )
+                self.waiting.discard(tool)
             case SectionStart(section=section):
+                if section not in self.sections:
+                    self._used.discard(("section", section))  # it may begin anew
                 self._open("section", section, event.agent, self.sections)
             case SectionEnd(section=section):
                 self._close("section", section, self.sections)
@@ -82,10 +104,10 @@ class Brackets:
                 yield SectionEnd(section, "interrupted", agent=by)
 
     def fates(self) -> dict[str, Fate]:
-        """What is known of each tool call now: open ones are `running`."""
+        """What is known of each tool call now: open ones are `running`, unless they wait."""
         fates = dict(self._over)
         fates.update(dict.fromkeys(self.tools, "running"))
-        fates.update(dict.fromkeys(self.announced, "never_started"))
+        fates.update(dict.fromkeys((*self.announced, *self.waiting), "never_started"))
         return fates
 
     def _open(self, kind: str, name: str, agent: str | None, into: dict[str, str | None]) -> None:

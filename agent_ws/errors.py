@@ -113,9 +113,20 @@ class Refused(FrameError):
 
 
 class RunError(AgentWsError):
-    """Ends the run with `error`, this code and this message."""
+    """Ends the run with `error`, this code and this message.
+
+    retry: whether the same may succeed later; by default what the code says. wait: seconds that the provider asked to
+    wait for before that.
+    """
 
     code = "agent_error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry: bool | None = None, wait: float | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry = CODES[self.code].retry if retry is None else retry
+        self.wait = wait
 
 
 class AgentError(RunError):

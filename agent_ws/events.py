@@ -5,7 +5,8 @@ leaves them out. The bracketing law, which `writer.Writer` enforces so that ever
 
 - a run is `User` .. `Start` .. one ending .. `Settled`;
 - `SectionStart`/`SectionEnd`, `ToolStart`/`ToolResult` and `Request`/`Resolved` come in pairs by id, and every pair
-  is closed before the ending; an id is opened once a run;
+  is closed before the ending; an id is opened once a run, but a section that has ended may begin anew;
+- `ToolInput` and at most one `ToolRun` lie between the `ToolStart` of a call that waits and its `ToolResult`;
 - `Content` and `Thinking` that name a section lie inside it.
 
 Field by field the meaning is in PROTOCOL.md. Must not know: logs, sessions, sockets.
@@ -15,8 +16,9 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
-Outcome = Literal["ok", "error", "timeout", "denied", "interrupted"]
-"""How a tool call ended, as its `ToolResult` says."""
+Outcome = Literal["ok", "error", "timeout", "denied", "withdrawn", "interrupted"]
+"""How a tool call ended, as its `ToolResult` says. `withdrawn`: the model's attempt that made it failed, it never ran,
+and the next attempt knows nothing of it."""
 Fate = Literal["finished", "finished_after_stop", "cancelled", "running", "never_started"]
 """What really became of a tool call, as the receipt says."""
 SectionOutcome = Literal["done", "skipped", "interrupted"]
@@ -124,10 +126,27 @@ class Tools(Base, frozen=True):
 
 
 class ToolStart(Base, frozen=True):
-    """A tool begins to run."""
+    """A tool call begins; unless it `waits`, the tool runs."""
 
     tool: str
     name: str
+    input: Any = None
+    at: float = 0.0
+    waits: bool = False
+    """The model is still writing the input, or a permission is missing: `ToolRun` tells when it runs."""
+
+
+class ToolInput(Base, frozen=True):
+    """A piece of the input of a call that waits, as the model writes it: JSON text, to be appended."""
+
+    tool: str
+    data: str
+
+
+class ToolRun(Base, frozen=True):
+    """A call that waited has its whole input and may run: the tool begins."""
+
+    tool: str
     input: Any = None
     at: float = 0.0
 
@@ -148,10 +167,14 @@ class Outline(Base, frozen=True):
 
 
 class SectionStart(Base, frozen=True):
-    """A section opens; `Content` may name it until it ends."""
+    """A section opens; `Content` may name it until it ends. One that has ended begins anew: what it had is taken
+    back.
+    """
 
     section: str
     title: str = ""
+    redo: bool = False
+    """An interrupt may ask for it to be written again."""
 
 
 class SectionEnd(Base, frozen=True):
@@ -190,6 +213,8 @@ class Status(Base, frozen=True):
     attempt: int = 0
     chars: int = 0
     """With `reset`: how many characters of this agent's text in the run, counted from its end, are taken back."""
+    thinking: int = 0
+    """The same of its thinking."""
     id: str = ""
     """With `steered`: the message that the agent took."""
     streamed: bool = True
@@ -204,6 +229,8 @@ class Done(Base, frozen=True):
     at: float = 0.0
     stop_reason: str = ""
     usage: Usage | None = None
+    streamed: bool = True
+    """False: a part of the answer came in one piece, because streaming it had failed."""
 
 
 class Interrupted(Base, frozen=True):
@@ -248,10 +275,34 @@ class Seen(Base, frozen=True):
 
 
 Ending: TypeAlias = Done | Interrupted | Error
-Emitted: TypeAlias = Content | Thinking | Tools | ToolStart | ToolResult | Outline | SectionStart | SectionEnd | Status
+Emitted: TypeAlias = (
+    Content
+    | Thinking
+    | Tools
+    | ToolStart
+    | ToolInput
+    | ToolRun
+    | ToolResult
+    | Outline
+    | SectionStart
+    | SectionEnd
+    | Status
+)
 """What an agent may yield; a plain `str` is short for `Content`."""
 Event: TypeAlias = Emitted | User | Start | Request | Resolved | Ending | Settled | Seen
 """The closed union of all events."""
 
 ENDINGS = (Done, Interrupted, Error)
-EMITTED = (Content, Thinking, Tools, ToolStart, ToolResult, Outline, SectionStart, SectionEnd, Status)
+EMITTED = (
+    Content,
+    Thinking,
+    Tools,
+    ToolStart,
+    ToolInput,
+    ToolRun,
+    ToolResult,
+    Outline,
+    SectionStart,
+    SectionEnd,
+    Status,
+)

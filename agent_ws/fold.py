@@ -17,6 +17,7 @@ from .events import (
     Event,
     Fate,
     Interrupted,
+    SectionStart,
     Seen,
     Settled,
     Start,
@@ -52,8 +53,16 @@ class RunView(Struct):
         brought it.
         """
         pieces: list[tuple[Event, str]] = []
+        begun: set[str] = set()
         for event in self.events:
-            if isinstance(event, Status) and event.state == "reset":
+            if isinstance(event, SectionStart):
+                if event.section in begun:  # anew
+                    pieces = [
+                        (made, "" if isinstance(made, Content) and made.section == event.section else data)
+                        for made, data in pieces
+                    ]
+                begun.add(event.section)
+            elif isinstance(event, Status) and event.state == "reset":
                 left = event.chars
                 for i in range(len(pieces) - 1, -1, -1):
                     if not left:

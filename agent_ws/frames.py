@@ -84,6 +84,8 @@ class Interrupt(_In, frozen=True):
     section: Id | None = None
     seen: Count | None = None
     reason: Id | None = None
+    redo: bool = False
+    """With `section`: write it again."""
 
 
 class Pause(_In, frozen=True):

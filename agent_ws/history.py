@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from .events import Content, Event, Fate, SectionStart, ToolResult, ToolStart, User
+from .events import Content, Event, Fate, SectionStart, ToolResult, ToolRun, ToolStart, User
 from .fold import Runs, RunView
 
 
@@ -60,6 +60,12 @@ FATES: dict[Fate, str] = {
     "never_started": "[never started]",
 }
 """What a model reads as the output of a call that was cut short."""
+
+OUTCOMES = {
+    "denied": "[refused by the user: it did not run]",
+    "timeout": "[stopped: it took too long]",
+}
+"""The same of a call that came to no output for another reason."""
 
 
 class History:
@@ -125,7 +131,7 @@ def _told(view: RunView) -> tuple[Message, ...]:
     if first is not None and first.data:
         add("user", Text(first.data))
     left = len(view.text()) if view.seen is None else view.seen
-    results = {event.tool: event for event in view.events if isinstance(event, ToolResult)}
+    calls = _calls(view)
     pending: list[ToolOutput] = []
     """Results whose calls were told: they must follow before anything else is said."""
     open_calls: set[str] = set()
@@ -152,15 +158,16 @@ def _told(view: RunView) -> tuple[Message, ...]:
                 flush_results()
                 texts[event.agent, event.section] = texts.get((event.agent, event.section), "") + data[:left]
                 left -= min(left, len(data))
-            case ToolStart(tool=tool, name=name, input=value):
+            case ToolStart(tool=tool) if tool in calls:
                 # Every call is told, also one behind the seen prefix: its effects are real whether or not the user
                 # saw them.
                 flush_text()
                 if not open_calls:
                     flush_results()  # the calls before had their results: this one belongs to the model's next step
                 open_calls.add(tool)
-                add("assistant", ToolUse(tool, name, value))
-                pending.append(_output(tool, results.get(tool), view.fates.get(tool)))
+                call, output = calls[tool]
+                add("assistant", call)
+                pending.append(output)
             case ToolResult(tool=tool):
                 open_calls.discard(tool)
             case User(data=said):
@@ -179,6 +186,22 @@ def _told(view: RunView) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def _calls(view: RunView) -> dict[str, tuple[ToolUse, ToolOutput]]:
+    """The calls that are told, by id: all but those that were withdrawn."""
+    runs = {event.tool: event for event in view.events if isinstance(event, ToolRun)}
+    results = {event.tool: event for event in view.events if isinstance(event, ToolResult)}
+    calls: dict[str, tuple[ToolUse, ToolOutput]] = {}
+    for event in view.events:
+        if isinstance(event, ToolStart):
+            tool, result = event.tool, results.get(event.tool)
+            if result is not None and result.outcome == "withdrawn":
+                continue
+            ran = runs.get(tool, None if event.waits else event)
+            fate = view.fates.get(tool) if ran is not None else "never_started"
+            calls[tool] = (ToolUse(tool, event.name, (ran or event).input), _output(tool, result, fate))
+    return calls
+
+
 def _titled(text: str, agent: str | None, title: str | None) -> str:
     """A piece of an answer under the heading that the user saw it under, if there was one."""
     heading = ": ".join(filter(None, (agent, title)))
@@ -190,4 +213,4 @@ def _output(tool: str, result: ToolResult | None, fate: Fate | None) -> ToolOutp
         return ToolOutput(tool, FATES[fate or "cancelled"] or FATES["cancelled"], ok=False)
     if result.outcome == "ok":
         return ToolOutput(tool, result.output or "[no output]", ok=True)
-    return ToolOutput(tool, result.output or f"[{result.outcome}]", ok=False)
+    return ToolOutput(tool, result.output or OUTCOMES.get(result.outcome) or f"[{result.outcome}]", ok=False)

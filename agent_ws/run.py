@@ -14,6 +14,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from msgspec import Struct
+
 from .errors import AgentWsError, Refused, RunError
 from .events import Done, Ending, Error, Interrupted, Resolved, Settled, Start, Status, TaskFate, Usage, User
 from .journal import note
@@ -30,6 +32,15 @@ class Phase(enum.Enum):
     RUNNING = 2
     ENDED = 3
     SETTLED = 4
+
+
+class Part(Struct, frozen=True):
+    """One section, or one of several agents."""
+
+    stop: Callable[[], bool]
+    """Cancels what makes it. False: nothing does."""
+    redo: Callable[[], bool] | None = None
+    """Has it made again, where that can be done."""
 
 
 class Run:
@@ -56,13 +67,15 @@ class Run:
         self.steered = asyncio.Event()
         """Set while there is steering to take."""
         self.requests: dict[str, asyncio.Future[Any]] = {}
-        self.parts: dict[tuple[str, str], Callable[[], None]] = {}
-        """What cancels one part alone: ("section", id) or ("agent", name)."""
+        self.parts: dict[tuple[str, str], Part] = {}
+        """What can be stopped alone: ("section", id) or ("agent", name)."""
         self.tool_limits: dict[str, float] = {}
         self.upstreams = 0
         """Connections to a provider that are open."""
         self.upstream_used = False
         """Whether there ever was one."""
+        self.tasks: Tasks
+        """For what may outlive the run. From `start` on."""
         self.usage: Usage | None = None
         self.stop_reason = ""
         self.ending: Ending | None = None
@@ -83,6 +96,7 @@ class Run:
         self.phase = Phase.RUNNING
         self._started_at = self.writer.touched = self._tick()
         self._log.append(Start(run=self.id, at=self._wall()))
+        self.tasks = tasks
         self._task = tasks.spawn(self._outcome(work), f"agent {self.id}")
         tasks.spawn(self._supervise(self._task), f"run {self.id}")
 
@@ -124,16 +138,18 @@ class Run:
 
     def stop_part(self, kind: str, name: str) -> bool:
         """Stop one section or one of several agents; the rest goes on. False: there is none such now."""
-        stop = self.parts.get((kind, name))
-        if kind == "section":
-            stopped = self.writer.skip(name)
-        else:
-            stopped = stop is not None
-            if stopped:
-                self.writer.end_part(name, Status("stopped"))
-        if stop is not None:
-            stop()
-        return stopped
+        part = self.parts.get((kind, name))
+        skipped = kind == "section" and self.writer.skip(name)
+        if part is None:
+            return skipped
+        if kind == "agent":
+            self.writer.end_part(name, Status("stopped"))
+        return part.stop() or skipped
+
+    def redo_section(self, name: str) -> bool:
+        """Have one section written again; the rest goes on. False: there is none such now, or it can't be."""
+        part = self.parts.get(("section", name))
+        return part is not None and part.redo is not None and not self.writer.fenced and part.redo()
 
     async def _outcome(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run the agent and turn how it ends into the run's ending."""
@@ -155,7 +171,7 @@ class Run:
             elif not isinstance(error, AgentWsError):
                 note(logging.DEBUG, "an error while it was stopped", error=error, run=self.id)
         else:
-            self.end(Done(stop_reason=self.stop_reason, usage=self.usage))
+            self.end(Done(stop_reason=self.stop_reason, usage=self.usage, streamed=self.writer.streamed))
 
     async def _supervise(self, task: asyncio.Task[None]) -> None:
         """Keep the time limits, see the task off, and write the receipt."""

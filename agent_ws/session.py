@@ -211,14 +211,19 @@ class Session:
         """The last run that showed any text: what a client means that names none, after a session was loaded anew."""
         return next((run for run, chars in reversed(self._ended.items()) if chars), None)
 
-    def stop_part(self, kind: Literal["section", "agent"], name: str, run: str | None = None) -> bool:
-        """Stop one section, or one of several agents, of the run that is going. False: it has none such now.
+    def stop_part(
+        self, kind: Literal["section", "agent"], name: str, run: str | None = None, *, redo: bool = False
+    ) -> bool:
+        """Stop one section, or one of several agents, of the run that is going; with `redo` have a section written
+        again. False: it has none such now.
 
         Raises `FrameError` for a run that this session never had.
         """
         self._check_run(run)
         going = self.going
-        return going is not None and run in (None, going.id) and going.stop_part(kind, name)
+        if going is None or run not in (None, going.id):
+            return False
+        return going.redo_section(name) if redo and kind == "section" else going.stop_part(kind, name)
 
     def reply(self, request: str, data: Any) -> None:
         """Answer a request. Raises `Refused` where it is not open."""

@@ -5,12 +5,14 @@ The one rule: a turn can write only while its run goes on; after that each metho
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, cast
 
 import anyio
+from msgspec import Struct
 
 from .brackets import ID_CHARS
 from .errors import BracketError, Fenced, RunError, ToolTimeout
@@ -29,13 +31,15 @@ from .events import (
     State,
     Status,
     Thinking,
+    ToolInput,
     ToolResult,
+    ToolRun,
     Tools,
     ToolStart,
     Usage,
 )
 from .history import Message, continued
-from .run import Run
+from .run import Part, Run
 from .settings import Timeouts
 
 
@@ -46,6 +50,17 @@ class ToolCall:
         self.tool = tool
         self.output = ""
         self.outcome: Outcome = "ok"
+        self.stopped = threading.Event()
+        """Set when the call is over, also because it was stopped: for work in a thread, which nothing can cancel."""
+
+
+class Mark(Struct, frozen=True):
+    """How much an agent had written at a moment, see `Turn.mark`."""
+
+    chars: int
+    thinking: int
+    waiting: frozenset[str]
+    ran: int
 
 
 class Turn:
@@ -107,9 +122,31 @@ class Turn:
         """Show what is going on."""
         self.write(Status(state, detail, attempt=attempt, streamed=streamed))
 
-    def take_back(self, chars: int) -> None:
-        """Take back the last `chars` characters of this agent's text: no failed attempt shows beside the next."""
-        self.write(Status("reset", chars=chars))
+    def take_back(self, chars: int, thinking: int = 0) -> None:
+        """Take back the last `chars` characters of this agent's text, and `thinking` of its thinking: no failed attempt
+        shows beside the next.
+        """
+        self.write(Status("reset", chars=chars, thinking=thinking))
+
+    def mark(self) -> Mark:
+        """Where an attempt begins that may have to be taken back."""
+        writer = self._run.writer
+        chars, thinking = writer.size(self.name)
+        return Mark(chars, thinking, frozenset(writer.brackets.waiting), writer.ran)
+
+    def take_back_to(self, mark: Mark) -> None:
+        """Take back what this agent has written since `mark`; its calls that still wait are withdrawn."""
+        writer = self._run.writer
+        for tool in [tool for tool in writer.brackets.tools if tool in writer.brackets.waiting]:
+            if tool not in mark.waiting and writer.brackets.tools[tool] == self.name:
+                self.end_tool(tool, "withdrawn")
+        chars, thinking = writer.size(self.name)
+        if chars > mark.chars or thinking > mark.thinking:
+            self.take_back(max(0, chars - mark.chars), max(0, thinking - mark.thinking))
+
+    def ran_tools_since(self, mark: Mark) -> bool:
+        """Whether any tool of the run has begun to run since: what follows can't be tried again as if nothing was."""
+        return self._run.writer.ran > mark.ran
 
     def report(self, usage: Usage | None = None, stop_reason: str = "") -> None:
         """Tell what the provider counted so far; it goes into the ending and the receipt. Usage adds up."""
@@ -120,11 +157,29 @@ class Turn:
 
     # Doing
 
+    def begin_tool(self, name: str, tool: str | None = None) -> str:
+        """Show a call that the model has begun to write; it runs when `tool` is entered with the id returned here, or
+        ends by `end_tool`.
+        """
+        tool = tool or self._new_id()
+        self.write(ToolStart(tool, name, waits=True))
+        return tool
+
+    def tool_input(self, tool: str, data: str) -> None:
+        """Show the next piece of a waiting call's input, JSON text as the model writes it."""
+        if data:
+            self.write(ToolInput(tool, data))
+
+    def end_tool(self, tool: str, outcome: Outcome, output: str = "") -> None:
+        """End a call that waits and is not going to run: `denied`, `withdrawn`, or an `error` in its input."""
+        self.write(ToolResult(tool, outcome, output))
+
     @asynccontextmanager
     async def tool(
         self, name: str, input: Any = None, *, tool: str | None = None, timeout: float | None = None
     ) -> AsyncGenerator[ToolCall]:
-        """Run a tool call inside: `tool_start` now, `tool_result` at the end, whatever the end.
+        """Run a tool call inside: `tool_start` now (`tool_run`, where `tool` is a call that waits), `tool_result` at
+        the end, whatever the end.
 
         Raises `ToolTimeout` after `timeout` seconds (default: the setting), having written the result; catch it to go
         on. Any other exception from inside is written as the outcome `error` and raised on. The time that a user takes
@@ -133,7 +188,10 @@ class Turn:
         call = ToolCall(tool or self._new_id())
         limit = self._timeouts.tool if timeout is None else timeout
         self._run.tool_limits[call.tool] = limit
-        self.write(ToolStart(call.tool, name, input))
+        if call.tool in self._run.writer.brackets.waiting:
+            self.write(ToolRun(call.tool, input))
+        else:
+            self.write(ToolStart(call.tool, name, input))
         scope = asyncio.timeout(limit)
         try:
             async with scope:
@@ -153,7 +211,29 @@ class Turn:
         except Exception:  # whatever the tool's failure is, its bracket is closed before the agent may cope with it
             self.write(ToolResult(call.tool, "error", call.output))
             raise
+        finally:
+            call.stopped.set()
         self.write(ToolResult(call.tool, call.outcome, call.output))
+
+    def outlives(self, tool: str) -> Callable[[], None]:
+        """Work of this call goes on whatever becomes of the run, in a thread for example: until what is returned here
+        is called, the receipt says that it runs.
+        """
+        writer = self._run.writer
+        writer.outliving.add(tool)
+
+        def over() -> None:
+            writer.outliving.discard(tool)
+            if tool not in writer.brackets.tools:  # its result was written without it
+                writer.finished_late(tool)
+
+        return over
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` as a task that may outlive the run; only the server's shutdown cancels it. What it raises is
+        logged by type.
+        """
+        return self._run.tasks.spawn(work, name)
 
     @asynccontextmanager
     async def section(self, section: str, title: str = "") -> AsyncGenerator["TurnSection"]:
@@ -272,7 +352,7 @@ class Turn:
         if key in self._run.parts:
             raise BracketError(f"expected one {kind} {name!r} at a time, got a second")
         with anyio.CancelScope() as scope:
-            self._run.parts[key] = scope.cancel
+            self._run.parts[key] = Part(lambda: scope.cancel() or True)
             try:
                 yield scope
             finally:

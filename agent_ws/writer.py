@@ -21,9 +21,11 @@ from .events import (
     Event,
     Fate,
     SectionEnd,
+    SectionStart,
     Status,
     Thinking,
     ToolResult,
+    ToolRun,
     ToolStart,
 )
 from .log import Log
@@ -31,6 +33,16 @@ from .settings import Limits
 
 PIECE = 16_384
 """Characters of text in one event at most: a frame must fit into what a client's library takes by default."""
+
+
+class _Stretch:
+    """Adjacent text of one agent in one section, or in none."""
+
+    __slots__ = ("section", "size")
+
+    def __init__(self, section: str | None, size: int) -> None:
+        self.section = section
+        self.size = size
 
 
 class Writer:
@@ -53,7 +65,15 @@ class Writer:
         self.tool_since: dict[str, float] = {}
         """Open tool calls and when they began, on the loop's clock."""
         self.chunks = 0
-        self._chars: dict[str | None, int] = {}
+        self.ran = 0
+        """Tool calls that have begun to run."""
+        self.streamed = True
+        """Whether the whole answer was streamed."""
+        self.outliving: set[str] = set()
+        """Tool calls whose work goes on without the run's task."""
+        self._text: dict[str | None, list[_Stretch]] = {}
+        """What each agent's text that counts consists of."""
+        self._thought: dict[str | None, int] = {}
         self._written = 0
         self._fates: dict[str, Fate] = {}
         self._late: set[str] = set()
@@ -62,7 +82,11 @@ class Writer:
     @property
     def chars(self) -> int:
         """Characters of text that the run has written and not taken back."""
-        return sum(self._chars.values())
+        return sum(stretch.size for text in self._text.values() for stretch in text)
+
+    def size(self, agent: str | None) -> tuple[int, int]:
+        """Characters of an agent's text and of its thinking that were not taken back."""
+        return sum(stretch.size for stretch in self._text.get(agent, ())), self._thought.get(agent, 0)
 
     def write(self, item: "str | Emitted", agent: str | None = None) -> None:
         """Write what an agent produced. `agent` labels it, unless it carries a label of its own.
@@ -86,15 +110,16 @@ class Writer:
                 self.text(Thinking, data, label, section)
             case SectionEnd(section=section) if ("section", section) in self._silenced:
                 pass  # it was skipped, and closed then
-            case Status(state="reset", chars=chars) if not (self.fenced or self._is_silenced(label, None)):
-                had = self._chars.get(label, 0)
-                taken = min(chars, had)
-                self._chars[label] = had - taken
-                if taken:
-                    self._put(replace(item, agent=label, chars=taken))
-            case ToolStart() | ToolResult():
+            case Status(state="reset") if not (self.fenced or self._is_silenced(label, None)):
+                self._take_back(item, label)
+            case SectionStart(section=section) if not (self.fenced or self._is_silenced(label, None)):
+                self._silenced.discard(("section", section))
+                self._put(replace(item, agent=label))
+                for text in self._text.values():  # what it had, where it begins anew
+                    text[:] = [stretch for stretch in text if stretch.section != section]
+            case ToolStart() | ToolRun() | ToolResult():
                 if isinstance(item, ToolResult) and (self.fenced or self._is_silenced(label, None)):
-                    self._late.add(item.tool)
+                    self.finished_late(item.tool)
                 self._put(replace(item, agent=label, at=self._wall()))
             case _:
                 self._put(replace(item, agent=label) if label else item)
@@ -128,7 +153,33 @@ class Writer:
         self._count(size)  # raises past a limit: what was written until then counts
         self._log.append_text(kind, self._run, data, agent, section)
         if kind is Content:
-            self._chars[agent] = self._chars.get(agent, 0) + size
+            text = self._text.get(agent)
+            if text and text[-1].section == section:
+                text[-1].size += size
+            else:
+                self._text.setdefault(agent, []).append(_Stretch(section, size))
+        else:
+            self._thought[agent] = self._thought.get(agent, 0) + size
+
+    def _take_back(self, reset: Status, agent: str | None) -> None:
+        text = self._text.get(agent, [])
+        left = reset.chars
+        while left and text:
+            taken = min(left, text[-1].size)
+            text[-1].size -= taken
+            left -= taken
+            if not text[-1].size:
+                text.pop()
+        thought = self._thought.get(agent, 0)
+        thinking = min(reset.thinking, thought)
+        if thinking:
+            self._thought[agent] = thought - thinking
+        if reset.chars - left or thinking:
+            self._put(replace(reset, agent=agent, chars=reset.chars - left, thinking=thinking))
+
+    def finished_late(self, tool: str) -> None:
+        """A tool call came to its end after what it belongs to was stopped."""
+        self._late.add(tool)
 
     def put(self, event: Event) -> None:
         """Write an event that is not the agent's own to make, and is no matter of its limits: `Request`, `Resolved`."""
@@ -179,7 +230,9 @@ class Writer:
         """What became of each tool call, after the ending. `gone`: the run's task is over, so none can be running."""
         fates = dict(self._fates)
         for tool, fate in self._fates.items():
-            if tool in self._late:
+            if tool in self.outliving:
+                fates[tool] = "running"
+            elif tool in self._late and fate != "never_started":
                 fates[tool] = "finished_after_stop"
             elif gone and fate == "running":
                 fates[tool] = "cancelled"
@@ -196,10 +249,16 @@ class Writer:
         self._append(event)
 
     def _append(self, event: Event) -> None:
-        if isinstance(event, ToolStart):
-            self.tool_since[event.tool] = self._tick()
-        elif isinstance(event, ToolResult):
-            self.tool_since.pop(event.tool, None)
+        match event:
+            case ToolStart(tool=tool, waits=False) | ToolRun(tool=tool):
+                self.tool_since[tool] = self._tick()
+                self.ran += 1
+            case ToolResult(tool=tool):
+                self.tool_since.pop(tool, None)
+            case Status(streamed=False):
+                self.streamed = False
+            case _:
+                pass
         self._log.append(replace(event, run=self._run))
 
     def _count(self, chars: int) -> None:

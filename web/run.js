@@ -7,7 +7,7 @@
 
 import { h, size, Text } from "./text.js";
 
-const OUTCOMES = { ok: "done", error: "failed", timeout: "timed out", denied: "refused", interrupted: "stopped" };
+const OUTCOMES = { ok: "done", error: "failed", timeout: "timed out", denied: "refused", withdrawn: "withdrawn", interrupted: "stopped" };
 const FATES = {
   finished_after_stop: "finished after the stop",
   cancelled: "stopped while running",
@@ -87,6 +87,8 @@ export class Run {
   #steers = new Map();
   /** The text of the answer in the log's order: `{text, agent, size}`. */
   #pieces = [];
+  /** The same of the thinking. */
+  #thoughts = [];
   #seen = null;
   #startedAt;
   #ending;
@@ -137,6 +139,10 @@ export class Run {
         return undefined;
       case "tool_start":
         return this.#toolStart(event);
+      case "tool_input":
+        return this.#toolInput(event);
+      case "tool_run":
+        return this.#toolRun(event);
       case "tool_result":
         return this.#toolEnd(event);
       case "outline": {
@@ -197,15 +203,15 @@ export class Run {
     const text = flow.text(type);
     text.append(data);
     this.#actions.dirty(text);
-    if (type !== "content") return;
-    const last = this.#pieces.at(-1);
-    if (last?.text === text) last.size += size(data);
-    else this.#pieces.push({ text, agent, size: size(data) });
-    if (this.#seen !== null) this.#cut(this.#seen);
+    const pieces = type === "content" ? this.#pieces : this.#thoughts;
+    const last = pieces.at(-1);
+    if (last?.text === text && last.section === section) last.size += size(data);
+    else pieces.push({ text, agent, section, size: size(data) });
+    if (type === "content" && this.#seen !== null) this.#cut(this.#seen);
   }
 
-  #takeBack(agent, chars) {
-    for (const piece of this.#pieces.toReversed()) {
+  #takeBack(pieces, agent, chars) {
+    for (const piece of pieces.toReversed()) {
       if (piece.agent !== agent || !chars) continue;
       const taken = Math.min(chars, piece.size);
       piece.text.takeBack(taken);
@@ -259,8 +265,11 @@ export class Run {
   }
 
   #status(event) {
-    const { state, detail = "", agent, id, chars = 0, attempt = 0 } = event;
-    if (state === "reset") return this.#takeBack(agent, chars);
+    const { state, detail = "", agent, id, chars = 0, thinking = 0, attempt = 0 } = event;
+    if (state === "reset") {
+      this.#takeBack(this.#pieces, agent, chars);
+      return this.#takeBack(this.#thoughts, agent, thinking);
+    }
     const flow = this.#agent(agent).inner;
     if (state === "steered") {
       const message = this.#steers.get(id);
@@ -300,11 +309,21 @@ export class Run {
     const section = this.#section(id, title);
     const outer = this.#agent(agent);
     if (!section.el.parentNode) outer.inner.add(section.el);
+    else if (section.owner) this.#anew(id, section);
     outer.open.push(section);
     section.owner = outer;
     section.el.dataset.state = "open";
     section.skip = this.#partButton("Skip", section.title, { section: id });
     section.head.append(section.skip);
+  }
+
+  /** A section that had ended begins again: what it had is taken back. */
+  #anew(id, section) {
+    section.flow.el.replaceChildren();
+    section.label.textContent = "";
+    section.skip?.remove();
+    this.#pieces = this.#pieces.filter((piece) => piece.section !== id);
+    this.#thoughts = this.#thoughts.filter((piece) => piece.section !== id);
   }
 
   #sectionEnd({ section: id, outcome = "done" }) {
@@ -337,19 +356,42 @@ export class Run {
 
   #toolStart(event) {
     const tool = this.#tool(event, event.tool, event.name);
+    if (event.waits) tool.tell("waiting", "preparing…");
+    else this.#toolRun(event);
+  }
+
+  #toolInput({ tool: id, data }) {
+    const tool = this.#tools.get(id);
+    if (!tool) return;
+    tool.written = (tool.written ?? "") + data;
+    this.#input(tool, tool.written, tool.written);
+  }
+
+  #toolRun({ tool: id, input, at }) {
+    const tool = this.#tools.get(id);
+    if (!tool) return;
     tool.tell("running", "running…");
-    tool.at = event.at;
-    if (event.input == null) return;
-    tool.brief.textContent = typeof event.input === "string" ? event.input : JSON.stringify(event.input);
-    tool.el.append(labelled("Input", pretty(event.input)));
+    tool.at = at;
+    if (input != null) this.#input(tool, typeof input === "string" ? input : JSON.stringify(input), pretty(input));
+  }
+
+  #input(tool, brief, whole) {
+    tool.brief.textContent = brief;
+    if (!tool.input) {
+      tool.input = labelled("Input", "");
+      tool.el.append(tool.input);
+    }
+    tool.input.lastElementChild.textContent = whole;
   }
 
   #toolEnd(event) {
     const tool = this.#tool(event, event.tool, event.tool);
     const { outcome = "ok", output, at } = event;
+    if (outcome === "withdrawn") return tool.el.remove();
     const took = at - tool.at >= 0.05 ? ` · ${seconds(at - tool.at)}` : "";
     tool.tell(outcome, (OUTCOMES[outcome] ?? outcome) + took);
     if (output) tool.el.append(labelled("Output", output));
+    return undefined;
   }
 
   // Questions to the person

@@ -61,6 +61,7 @@ class InterruptAsk(_Ask, frozen=True, kw_only=True):
     section: Id | None = None
     seen: Count | None = None
     reason: Id | None = None
+    redo: bool = False
 
 
 class ReplyAsk(_Ask, frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ class HttpEndpoints:
 
         async def act(ask: InterruptAsk, session: Session) -> object:
             if ask.section is not None:
-                return {"stopped": session.stop_part("section", ask.section, ask.run)}
+                return {"stopped": session.stop_part("section", ask.section, ask.run, redo=ask.redo)}
             if ask.agent is not None:
                 return {"stopped": session.stop_part("agent", ask.agent, ask.run)}
             return {"interrupted": session.interrupt(ask.run, reason=ask.reason or "user", seen=ask.seen)}

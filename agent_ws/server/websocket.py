@@ -273,7 +273,7 @@ class Client:
 
     def _interrupt(self, session: Session, frame: Interrupt) -> None:
         if frame.section is not None:
-            session.stop_part("section", frame.section, frame.run)
+            session.stop_part("section", frame.section, frame.run, redo=frame.redo)
         elif frame.agent is not None:
             session.stop_part("agent", frame.agent, frame.run)
         else:

@@ -19,7 +19,9 @@ from agent_ws.events import (
     Start,
     Status,
     Thinking,
+    ToolInput,
     ToolResult,
+    ToolRun,
     Tools,
     ToolStart,
     User,
@@ -27,6 +29,7 @@ from agent_ws.events import (
 
 SECTION = SectionStart("s1", "Idea")
 TOOL = ToolStart("t1", "search")
+WAITS = ToolStart("t1", "search", waits=True)
 ASK = Request("q1", "question")
 
 
@@ -43,6 +46,9 @@ LAWFUL: dict[str, Sequence[Event]] = {
     "text in a section": (SECTION, Content("a", "s1"), Thinking("b", "s1"), SectionEnd("s1")),
     "two sections at once": (SECTION, SectionStart("s2"), Content("a", "s1"), SectionEnd("s1"), Content("b", "s2")),
     "a tool": (TOOL, Content("while it runs"), ToolResult("t1")),
+    "a section that begins anew": (SECTION, Content("a", "s1"), SectionEnd("s1"), SECTION, Content("b", "s1")),
+    "a tool that waits": (WAITS, ToolInput("t1", "{}"), ToolRun("t1"), ToolResult("t1")),
+    "a tool that never runs": (WAITS, ToolInput("t1", "{"), ToolResult("t1", "denied")),
     "an announced tool": (Tools((Call("t1", "search"),)), TOOL, ToolResult("t1")),
     "a request": (ASK, Resolved("q1", "replied")),
     "one id for each kind": (SectionStart("x"), ToolStart("x", "n"), Request("x", "tool")),
@@ -56,7 +62,13 @@ UNLAWFUL: dict[str, tuple[Sequence[Event], Event]] = {
     "a section's end without its start": ((), SectionEnd("s1")),
     "a section's second end": ((SECTION, SectionEnd("s1")), SectionEnd("s1")),
     "a section opened twice": ((SECTION,), SECTION),
-    "a section opened again": ((SECTION, SectionEnd("s1")), SECTION),
+    "input of a call that does not wait": ((TOOL,), ToolInput("t1", "{}")),
+    "the run of a call that does not wait": ((TOOL,), ToolRun("t1")),
+    "the run of no call": ((), ToolRun("t1")),
+    "input of a call that runs": ((WAITS, ToolRun("t1")), ToolInput("t1", "{}")),
+    "a second run": ((WAITS, ToolRun("t1")), ToolRun("t1")),
+    "input of a call that never ran": ((WAITS, ToolResult("t1", "withdrawn")), ToolInput("t1", "{}")),
+    "the output of a call that never ran": ((WAITS,), ToolResult("t1")),
     "a result without its call": ((), ToolResult("t1")),
     "a second result": ((TOOL, ToolResult("t1")), ToolResult("t1")),
     "a call started twice": ((TOOL,), TOOL),
@@ -113,6 +125,13 @@ FATES: dict[str, tuple[Sequence[Event], dict[str, Fate]]] = {
     "none": ((), {}),
     "announced": ((Tools((Call("t1", "a"), Call("t2", "b"))),), {"t1": "never_started", "t2": "never_started"}),
     "open": ((Tools((Call("t1", "search"),)), TOOL), {"t1": "running"}),
+    "waiting": ((WAITS, ToolInput("t1", "{")), {"t1": "never_started"}),
+    "waited": ((WAITS, ToolRun("t1")), {"t1": "running"}),
+    "refused": ((WAITS, ToolResult("t1", "denied")), {"t1": "never_started"}),
+    "withdrawn": ((WAITS, ToolResult("t1", "withdrawn")), {"t1": "never_started"}),
+    "failed before it ran": ((WAITS, ToolResult("t1", "error")), {"t1": "never_started"}),
+    "stopped before it ran": ((WAITS, ToolResult("t1", "interrupted")), {"t1": "never_started"}),
+    "waited and stopped": ((WAITS, ToolRun("t1"), ToolResult("t1", "interrupted")), {"t1": "cancelled"}),
     "closed": ((TOOL, ToolResult("t1")), {"t1": "finished"}),
     "failed": ((TOOL, ToolResult("t1", "error")), {"t1": "finished"}),
     "stopped": ((TOOL, ToolResult("t1", "interrupted")), {"t1": "cancelled"}),

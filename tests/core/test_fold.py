@@ -27,13 +27,15 @@ from agent_ws.events import (
     Start,
     Status,
     Thinking,
+    ToolInput,
     ToolResult,
+    ToolRun,
     Tools,
     ToolStart,
     User,
 )
 from agent_ws.fold import MERGED, merge, recover, runs
-from agent_ws.history import FATES, History, Message, Text, ToolOutput, ToolUse, continued, history
+from agent_ws.history import FATES, OUTCOMES, History, Message, Text, ToolOutput, ToolUse, continued, history
 from agent_ws.log import Log
 from agent_ws.settings import Limits
 from agent_ws.testing.invariants import check_history, check_log
@@ -68,6 +70,7 @@ def short(part: Text | ToolUse | ToolOutput) -> Any:
 
 SAID = (User("c1", "hi"), Start())
 TOOL = ToolStart("t1", "search", {"q": 1})
+WAITS = ToolStart("t1", "search", waits=True)
 CALL = ("call", "t1", "search", {"q": 1})
 
 
@@ -194,6 +197,53 @@ HISTORIES: dict[str, tuple[list[Event], list[Told]]] = {
         log(*SAID, TOOL, Content("busy"), ToolResult("t1", output="1"), Done()),
         [("user", "hi"), ("assistant", CALL), ("user", ("output", "t1", "1", True)), ("assistant", "busy")],
     ),
+    "a tool that waited and ran": (
+        log(*SAID, WAITS, ToolInput("t1", "{}"), ToolRun("t1", {"query": "x"}), ToolResult("t1", output="1"), Done()),
+        [
+            ("user", "hi"),
+            ("assistant", ("call", "t1", "search", {"query": "x"})),
+            ("user", ("output", "t1", "1", True)),
+        ],
+    ),
+    "a tool that still waits": (
+        log(*SAID, WAITS, ToolInput("t1", '{"que')),
+        [("user", "hi"), ("assistant", ("call", "t1", "search", None)), ("user", cut("t1", "never_started"))],
+    ),
+    "stopped before it ran": (
+        log(*SAID, WAITS, ToolResult("t1", "interrupted"), Interrupted()),
+        [("user", "hi"), ("assistant", ("call", "t1", "search", None)), ("user", cut("t1", "never_started"))],
+    ),
+    "waited, ran and was stopped": (
+        log(*SAID, WAITS, ToolRun("t1"), ToolResult("t1", "interrupted"), Interrupted()),
+        [("user", "hi"), ("assistant", ("call", "t1", "search", None)), ("user", cut("t1", "cancelled"))],
+    ),
+    "a tool of an attempt that failed": (
+        log(
+            *SAID,
+            Content("a"),
+            WAITS,
+            ToolResult("t1", "withdrawn"),
+            Status("reset", chars=1),
+            ToolStart("t2", "search", 7),
+            ToolResult("t2", output="1"),
+            Done(),
+        ),
+        [("user", "hi"), ("assistant", ("call", "t2", "search", 7)), ("user", ("output", "t2", "1", True))],
+    ),
+    "a section that began anew": (
+        log(
+            *SAID,
+            SectionStart("s1", "Idea"),
+            Content("wrong", "s1"),
+            SectionEnd("s1", "interrupted"),
+            Content("kept"),
+            SectionStart("s1", "Idea"),
+            Content("right", "s1"),
+            SectionEnd("s1"),
+            Interrupted(seen=6),
+        ),
+        [("user", "hi"), ("assistant", "kept\n\n## Idea\n\nri")],
+    ),
     "announced and never started": (log(*SAID, Tools((Call("t1", "search"),)), Interrupted()), [("user", "hi")]),
     "a tool that goes on": (log(*SAID, TOOL), [("user", "hi"), ("assistant", CALL), ("user", cut("t1", "cancelled"))]),
     # Steering
@@ -294,7 +344,7 @@ def test_a_tool_that_was_cut_short_gets_a_true_result(fate: Fate) -> None:
 
 @pytest.mark.parametrize("outcome", ["error", "timeout", "denied"])
 def test_a_tool_that_failed_is_told_so(outcome: Any) -> None:
-    for output, said in (("", f"[{outcome}]"), ("disk full", "disk full")):
+    for output, said in (("", OUTCOMES.get(outcome, "[error]")), ("disk full", "disk full")):
         events = log(*SAID, TOOL, ToolResult("t1", outcome, output), Done())
         assert told(history(events))[-1] == ("user", ("output", "t1", said, False))
 

@@ -23,7 +23,9 @@ from agent_ws.events import (
     Start,
     Status,
     Thinking,
+    ToolInput,
     ToolResult,
+    ToolRun,
     Tools,
     ToolStart,
     User,
@@ -254,6 +256,48 @@ def test_each_agent_takes_back_its_own(desk: Desk) -> None:
     assert desk.writer.chars == 5
 
 
+def test_thinking_is_taken_back_too_within_what_is_there(desk: Desk) -> None:
+    desk.write(Thinking("hmm"))
+    desk.write("text")
+    desk.write(Status("reset", thinking=99))
+    desk.write(Status("reset", thinking=1))
+    assert desk.writer.size(None) == (4, 0)
+    assert [(event.chars, event.thinking) for event in desk.events if isinstance(event, Status)] == [(0, 3)]
+
+
+def test_a_section_that_begins_anew_has_none_of_the_text_that_it_had(desk: Desk) -> None:
+    desk.write("before ")
+    desk.write(SectionStart("s1"))
+    desk.write(Content("wrong, ", "s1"))
+    desk.write("beside ")
+    desk.write(Content("too", "s1"))
+    desk.write(SectionEnd("s1"))
+    desk.write(SectionStart("s1"))
+    desk.write(Content("right", "s1"))
+    [view] = runs(desk.events)
+    assert view.text() == "before beside right"
+    assert desk.writer.chars == len(view.text())
+    desk.write(Status("reset", chars=7))
+    assert runs(desk.events)[0].text() == "before besid"
+    assert desk.writer.chars == 12
+
+
+def test_a_section_that_was_skipped_can_begin_anew(desk: Desk) -> None:
+    desk.write(SectionStart("s1"))
+    desk.writer.skip("s1")
+    desk.write(SectionStart("s1"))
+    desk.write(Content("again", "s1"))
+    assert desk.text == "again"
+
+
+def test_a_stopped_agent_can_begin_no_section_anew(desk: Desk) -> None:
+    desk.write(SectionStart("s1"), "bob")
+    desk.write(Content("kept", "s1"), "bob")
+    desk.writer.end_part("bob", Status("stopped"))
+    desk.write(SectionStart("s1"), "bob")
+    assert desk.writer.chars == len(runs(desk.events)[0].text()) == 4
+
+
 # Parts that are stopped alone
 
 
@@ -318,6 +362,25 @@ def test_fates_are_those_at_the_ending(desk: Desk) -> None:
 def test_a_tool_whose_task_stays_is_running(desk: Desk) -> None:
     desk.write(ToolStart("t1", "a"))
     assert fates(desk, gone=False) == {"t1": "running"}
+
+
+def test_a_tool_that_waits_never_started_and_has_no_time_limit(desk: Desk) -> None:
+    desk.write(ToolStart("t1", "a", waits=True))
+    desk.write(ToolInput("t1", "{"))
+    assert not desk.writer.tool_since
+    desk.write(ToolStart("t2", "a", waits=True))
+    desk.write(ToolRun("t2", {}))
+    assert list(desk.writer.tool_since) == ["t2"]
+    assert fates(desk) == {"t1": "never_started", "t2": "cancelled"}
+
+
+def test_a_tool_that_outlives_its_run_is_running_until_it_is_over(desk: Desk) -> None:
+    desk.write(ToolStart("t1", "a"))
+    desk.writer.outliving.add("t1")
+    assert fates(desk) == {"t1": "running"}
+    desk.writer.outliving.remove("t1")
+    desk.writer.finished_late("t1")
+    assert desk.writer.fates(gone=True) == {"t1": "finished_after_stop"}
 
 
 def test_a_tool_that_ends_behind_the_fence_finished_after_the_stop(desk: Desk) -> None:
