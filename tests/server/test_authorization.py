@@ -43,6 +43,7 @@ PLAIN: dict[str, Any] = {
     "part": 0,
     "seen": 0,
     "reason": "x",
+    "redo": True,
     "chunk": "word",
     "when_busy": "queue",
 }
