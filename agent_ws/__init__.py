@@ -9,6 +9,7 @@ async def agent(turn: agent_ws.Turn):
 app = agent_ws.build_app(agent)          # any ASGI server; or: agent-ws serve module:agent
 """
 
+from .attempts import Retry, resilient
 from .errors import AgentError, AgentWsError, Fenced, RunError, StoreError, ToolTimeout
 from .events import (
     Call,
@@ -41,6 +42,7 @@ __all__ = [
     "Login",
     "Message",
     "Outline",
+    "Retry",
     "RunError",
     "Section",
     "SectionEnd",
@@ -57,4 +59,5 @@ __all__ = [
     "Turn",
     "Usage",
     "build_app",
+    "resilient",
 ]

@@ -61,6 +61,7 @@ class Mark(Struct, frozen=True):
     thinking: int
     waiting: frozenset[str]
     ran: int
+    heard: int
 
 
 class Turn:
@@ -90,6 +91,8 @@ class Turn:
         self._timeouts = timeouts
         self._new_id = new_id
         self._wall = wall
+        self._heard = 0
+        """Messages that were taken by `steered`."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -132,7 +135,7 @@ class Turn:
         """Where an attempt begins that may have to be taken back."""
         writer = self._run.writer
         chars, thinking = writer.size(self.name)
-        return Mark(chars, thinking, frozenset(writer.brackets.waiting), writer.ran)
+        return Mark(chars, thinking, frozenset(writer.brackets.waiting), writer.ran, self._heard)
 
     def take_back_to(self, mark: Mark) -> None:
         """Take back what this agent has written since `mark`; its calls that still wait are withdrawn."""
@@ -147,6 +150,23 @@ class Turn:
     def ran_tools_since(self, mark: Mark) -> bool:
         """Whether any tool of the run has begun to run since: what follows can't be tried again as if nothing was."""
         return self._run.writer.ran > mark.ran
+
+    def heard_since(self, mark: Mark) -> bool:
+        """Whether this agent has taken since what the user said: the next attempt would not be told."""
+        return self._heard > mark.heard
+
+    @property
+    def written(self) -> int:
+        """How many times the run's agents have written."""
+        return self._run.writer.events
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the run's agents last wrote, on the loop's clock. None while a tool runs or the user is asked: then it
+        isn't for them to go on.
+        """
+        run = self._run
+        return None if run.writer.tool_since or run.requests else run.writer.touched
 
     def report(self, usage: Usage | None = None, stop_reason: str = "") -> None:
         """Tell what the provider counted so far; it goes into the ending and the receipt. Usage adds up."""
@@ -283,6 +303,7 @@ class Turn:
         run = self._run
         taken, run.steering = run.steering, []
         run.steered.clear()
+        self._heard += len(taken)
         for message in taken:
             self.write(Status("steered", id=message.id))
         return [message.data for message in taken]

@@ -43,7 +43,6 @@ PLAIN: dict[str, Any] = {
     "part": 0,
     "seen": 0,
     "reason": "x",
-    "redo": True,
     "chunk": "word",
     "when_busy": "queue",
 }
