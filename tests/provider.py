@@ -231,6 +231,7 @@ class Provider:
         if not (headers.get("authorization") or headers.get("x-api-key")) or "anthropic-version" not in headers:
             return Refuse(401, "authentication_error")
         if (broken := broken_rule(body)) is not None:
+            self.broken.append(broken)
             return Refuse(400, "invalid_request_error", message=broken)
         return None
 
@@ -305,8 +306,6 @@ class Provider:
         self.requests.append(request)
         self._changed.set()
         if (refusal := self.refused(headers, body)) is not None:
-            if refusal.status == 400:
-                self.broken.append(refusal.message)
             return request, [refusal]
         return request, self._scripts.popleft() if self._scripts else self.otherwise
 
