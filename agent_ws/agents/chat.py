@@ -112,13 +112,14 @@ def plain(name: str) -> str:
 
 
 def _function(use: ToolUse) -> Chat:
-    match use.input:
+    given: object = use.input
+    match given:
         case dict():
-            value = cast("Chat", use.input)
+            value = cast("Chat", given)
         case None:
             value = {}
         case _:
-            value = {"input": use.input}
+            value = {"input": given}
     return {"name": plain(use.name), "arguments": msgspec.json.encode(value).decode()}
 
 
