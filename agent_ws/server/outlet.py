@@ -1,8 +1,8 @@
 """The way out to one WebSocket client: its control frames, and the events after its cursor.
 
 The one rule: only this sends. What is new leaves inside the append that made it, where nothing waits before it and the
-socket has room: no task, no queue, no copy. Text that comes behind it in the same turn of the loop leaves merged at the
-next. Everything else is the writer's: what a full socket held up, what was held by a pause, the end.
+socket has room: no task, no queue, no copy. Text that comes within a moment behind it leaves merged at the moment's
+end. Everything else is the writer's: what a full socket held up, what was held by a pause, the end.
 """
 
 import asyncio
@@ -22,38 +22,30 @@ Push = Callable[[bytes, bool], bool]
 PUSH = "agent_ws.push"
 """The ASGI extension by which our server offers it; under another server `send` does everything."""
 
+GATHER_S = 0.005
+"""How long text is gathered behind what has just left: a third of the time for which a screen shows a picture."""
+
 
 class Gone(Exception):
     """The client is not there any more, however the server below says it."""
 
 
 class Beat:
-    """Turns of the event loop, counted while something is pushed. One for all clients of a loop: what each of them has
-    to do at the next turn costs one callback together.
-    """
+    """When what was gathered leaves. One for all clients of a loop, so that a moment costs one timer together."""
 
     def __init__(self) -> None:
-        self.turn = 0
-        self.counting = False
-        """Something was pushed in this turn, so it will be known when the next begins."""
         self._later: list[Callable[[], None]] = []
 
-    def count(self) -> None:
-        """Something is pushed, for the first time in this turn."""
-        self.counting = True
-        asyncio.get_running_loop().call_soon(self._next)
-
     def later(self, do: Callable[[], None]) -> None:
-        """Call `do` at the beginning of the next turn, of a turn that is counted. It must not raise."""
+        """Call `do` within `GATHER_S`. It must not raise."""
+        if not self._later:
+            asyncio.get_running_loop().call_later(GATHER_S, self._next)
         self._later.append(do)
 
     def _next(self) -> None:
-        self.turn += 1
-        self.counting = False
-        if self._later:
-            later, self._later = self._later, []
-            for do in later:
-                do()
+        later, self._later = self._later, []
+        for do in later:
+            do()
 
 
 class Outlet:
@@ -83,10 +75,11 @@ class Outlet:
         """The writer waits. Neither an Event nor deques: empty ones take most of the memory of an idle client."""
         self._resting = False
         """The writer waits, and nothing waits for it."""
-        self._pushed = -1
-        """The turn of the loop in which an event was pushed last."""
+        self._clock = asyncio.get_running_loop().time
+        self._gathers = 0.0
+        """Until then text is gathered: something has just left."""
         self._late = False
-        """`_catch_up` is due at the next turn."""
+        """`_catch_up` is due."""
 
     # What there is to send
 
@@ -98,6 +91,7 @@ class Outlet:
 
     def leave(self) -> None:
         """Take nothing more from the log."""
+        self.hold()  # `_catch_up` may still be due
         if self._unwatch is not None:
             self._unwatch()
 
@@ -125,6 +119,7 @@ class Outlet:
     def close(self, error: AgentWsError) -> None:
         """Say why, and close. The first reason counts."""
         if self._closing is None:
+            self._catch_up()  # what was gathered was said before
             self._outbox.append(ErrorFrame(error.code, str(error)))
             self._closing = (error.close or 1011, error.code)
             self._stir()
@@ -146,10 +141,10 @@ class Outlet:
         """Something is new in the log. Called inside the append."""
         if not self._resting or self._push is None or self._cursor is None or self._held or self._draining:
             self._stir()
-        elif self._pushed != self._beat.turn or not self._cursor.log.grows:
+        elif self._clock() >= self._gathers or not self._cursor.log.grows:
             self._deliver(self._push, self._cursor)
         elif not self._late:
-            # Text, and not the first of this turn: what else comes of it joins it.
+            # Text, and not the first of this moment: what else comes of it joins it.
             self._late = True
             self._beat.later(self._catch_up)
 
@@ -162,16 +157,16 @@ class Outlet:
 
     def _deliver(self, push: Push, cursor: Cursor) -> None:
         """Push what is new. What the socket has no room for is left to the writer."""
-        codec, beat = self._codec, self._beat
+        codec = self._codec
         event = cursor.next()
-        for new in cursor.pull() if event is None else (event,):
+        events = cursor.pull() if event is None else (event,)
+        for new in events:
             if self._frames or not push(codec.encode(new), codec.binary):
                 self._frames.append(new)
         if self._frames:
             self._stir()
-        if not beat.counting:
-            beat.count()
-        self._pushed = beat.turn
+        if events:
+            self._gathers = self._clock() + GATHER_S
 
     def _stir(self) -> None:
         self._resting = False

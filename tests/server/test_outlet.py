@@ -1,4 +1,4 @@
-"""What leaves inside the append, what is left to the next turn of the loop, and what to the writer."""
+"""What leaves inside the append, what is gathered for a moment, and what is left to the writer."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from agent_ws.cursor import Cursor
 from agent_ws.errors import FrameError
 from agent_ws.events import Content, Start
 from agent_ws.frames import JSON, MSGPACK, Codec, Pong
-from agent_ws.server.outlet import Beat, Gone, Outlet
+from agent_ws.server.outlet import GATHER_S, Beat, Gone, Outlet
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.streams import ChunkMode
@@ -91,25 +91,53 @@ async def line(codec: Codec = JSON, chunk: ChunkMode = "token", limit: int = 8) 
                 await writing
 
 
-async def test_the_first_text_of_a_turn_leaves_inside_the_append() -> None:
+async def test_the_first_text_leaves_inside_the_append() -> None:
     async with line() as it:
         it.text("a")
         assert it.wire.texts() == ["a"]
 
 
-async def test_the_rest_of_the_turn_leaves_merged_at_the_next() -> None:
+async def test_what_follows_within_a_moment_leaves_merged_at_its_end() -> None:
     async with line() as it:
         it.text("a", "b", "c")
-        assert it.wire.texts() == ["a"]
-        await asyncio.sleep(0)
-        assert it.wire.texts() == ["a", "bc"]
+        await asyncio.sleep(GATHER_S * 0.9)
         it.text("d")
-        assert it.wire.texts() == ["a", "bc"], "that was this turn's"
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert it.wire.texts() == ["a", "bc", "d"]
+        assert it.wire.texts() == ["a"]
+        await asyncio.sleep(GATHER_S * 0.2)
+        assert it.wire.texts() == ["a", "bcd"]
         it.text("e")
-        assert it.wire.texts() == ["a", "bc", "d", "e"], "a turn without any is the first again"
+        assert it.wire.texts() == ["a", "bcd"], "that left a moment ago"
+        await asyncio.sleep(GATHER_S * 1.1)
+        assert it.wire.texts() == ["a", "bcd", "e"]
+        await asyncio.sleep(GATHER_S * 1.1)
+        it.text("f")
+        assert it.wire.texts() == ["a", "bcd", "e", "f"], "after a moment without any it is the first again"
+
+
+async def test_what_left_with_something_else_does_not_hold_the_next_text() -> None:
+    async with line() as it:
+        it.text("a", "b")
+        it.session.log.append(Start(run="r2"))
+        await asyncio.sleep(GATHER_S * 1.1)
+        it.text("c")
+        assert it.wire.texts() == ["a", "b", "c"]
+
+
+async def test_what_is_gathered_leaves_before_the_reason_of_a_close() -> None:
+    async with line() as it:
+        it.text("a", "b")
+        it.outlet.close(FrameError("expected a, got b", code="conflict"))
+        await asyncio.sleep(0.001)
+        assert [frame["type"] for frame in it.wire.pushed] == ["content", "content", "error"]
+
+
+async def test_nothing_leaves_for_who_has_left() -> None:
+    async with line() as it:
+        it.text("a", "b")
+        it.outlet.leave()
+        await asyncio.sleep(GATHER_S * 1.1)
+        assert it.wire.texts() == ["a"]
+        assert it.session.log.grows, "nor is it shown the log"
 
 
 async def test_what_is_no_text_waits_for_nothing_and_takes_what_is_before_it_along() -> None:
@@ -129,10 +157,10 @@ async def test_numbers_rise_and_nothing_is_lost_between_the_ways() -> None:
             it.text(*"xyz"[: k % 3 + 1])
             it.wire.room = k % 4  # full now and then
             if k % 5 == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(GATHER_S * (k % 7) / 5)
         it.wire.room = 1000
         it.text("!")
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(GATHER_S * 1.1)
         text = "".join(e.data for e in it.session.log.read(0) if isinstance(e, Content))
         frames = sorted(it.wire.pushed + it.wire.sent, key=lambda frame: frame["seq"])
         assert "".join(frame["data"] for frame in frames) == text
@@ -198,10 +226,8 @@ async def test_who_asks_on_and_does_not_read_is_closed() -> None:
 async def test_words_leave_at_their_end() -> None:
     async with line(chunk="word") as it:
         it.text("he")
-        await asyncio.sleep(0.001)
         it.text("llo wor")
-        await asyncio.sleep(0.001)
-        assert it.wire.texts() == ["hello "]
+        assert it.wire.texts() == ["hello "], "at once: of the first piece nothing has left"
         it.session.log.append(Start(run="r2"))
         assert it.wire.texts() == ["hello ", "wor"]
 
