@@ -10,7 +10,7 @@ app = agent_ws.build_app(agent)          # any ASGI server; or: agent-ws serve m
 """
 
 from .attempts import Retry, resilient
-from .errors import AgentError, AgentWsError, Fenced, RunError, StoreError, ToolTimeout
+from .errors import AgentError, AgentWsError, Fenced, RunError, StoreError, ToolError, ToolTimeout
 from .events import (
     Call,
     Content,
@@ -28,7 +28,8 @@ from .events import (
 from .history import Message
 from .server import Identity, Login, build_app
 from .settings import Limits, Settings, Timeouts
-from .turn import Agent, Turn
+from .tools import Tool, tool
+from .turn import Agent, ToolCall, Turn
 
 __all__ = [
     "Agent",
@@ -52,6 +53,9 @@ __all__ = [
     "StoreError",
     "Thinking",
     "Timeouts",
+    "Tool",
+    "ToolCall",
+    "ToolError",
     "ToolResult",
     "ToolStart",
     "ToolTimeout",
@@ -60,4 +64,5 @@ __all__ = [
     "Usage",
     "build_app",
     "resilient",
+    "tool",
 ]

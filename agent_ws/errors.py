@@ -5,6 +5,7 @@
     │   └── Refused         a well-formed request that can't be served now: `rejected`, or an HTTP status
     ├── RunError            the run failed: becomes the `error` ending in the log
     │   ├── AgentError      raised by an agent on purpose: its message is shown to the user
+    │   │   └── ToolError   raised by a tool on purpose: its message is the result of the call, and ends nothing
     │   ├── BracketError    the agent wrote an event that breaks the bracketing law
     │   └── ToolTimeout     a tool ran over its limit; an agent may catch it and go on
     ├── Fenced              a write after the run's ending: raised into the agent, never shown
@@ -131,6 +132,10 @@ class RunError(AgentWsError):
 
 class AgentError(RunError):
     """For agents to raise: `AgentError("The calendar is not connected.")` is what the user reads."""
+
+
+class ToolError(AgentError):
+    """For tools to raise: `ToolError("There is no such file.")` is what the model reads, and goes on with."""
 
 
 class BracketError(RunError):

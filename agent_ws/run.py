@@ -81,6 +81,7 @@ class Run:
         self.ending: Ending | None = None
         self._log = log
         self._times = settings.timeouts
+        self.limits = settings.limits
         self._wall = wall
         self._tick = tick
         self._changed = changed

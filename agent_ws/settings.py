@@ -75,6 +75,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Text that one run may write: `run_too_long`."""
     run_events: int = 1024 * 1024
     """Events that one run may write: `run_too_long`."""
+    tool_calls: int = 16
+    """Tool calls of one step that run at once; the others wait for them. Each may take a thread."""
+    tool_output: int = 65_536
+    """Characters of a tool's result that are kept, by the log and for the model: more is cut, and says so."""
     tickets: int = 10_000
     """Tickets that wait; beyond it the oldest is dropped."""
     tickets_each: int = 16

@@ -6,10 +6,15 @@ would hold the exit for ever.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
 
 from .journal import bug
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -40,3 +45,45 @@ class Tasks:
         if self._running:
             await asyncio.wait(self._running, timeout=timeout)
         return len(self._running)
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, T]], name: str) -> list[T]:
+    """Run them at the same time and return their results in order, when all are over, whatever ends them.
+
+    The first that fails cancels the others. A cancellation is passed on to all, a repeated one too, which an
+    `asyncio.TaskGroup` would keep to itself.
+    """
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work, name=f"{name} {place}") for place, work in enumerate(works)]
+    left = set(tasks)
+    stop: asyncio.CancelledError | None = None
+    if left:
+        try:
+            _, left = await asyncio.wait(left, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError as cancelled:
+            stop = cancelled
+    with anyio.CancelScope(shield=True):  # a scope around this would cancel again at each step of the loop
+        while left:
+            for task in left:
+                task.cancel()
+            try:
+                _, left = await asyncio.wait(left)
+            except asyncio.CancelledError as cancelled:
+                stop = cancelled
+    failures = [task.exception() for task in tasks if not task.cancelled()]
+    if stop is not None:
+        raise stop
+    for failure in failures:
+        if failure is not None:
+            raise failure
+    return [task.result() for task in tasks]
+
+
+async def wait_out(future: asyncio.Future[Any], seconds: float) -> None:
+    """Wait for `future` at most so long, whoever cancels meanwhile: for what has been told to stop already."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    with anyio.CancelScope(shield=True):
+        while not future.done() and (left := until - loop.time()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({future}, timeout=left)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import anyio
 from msgspec import Struct
@@ -40,7 +40,7 @@ from .events import (
 )
 from .history import Message, continued
 from .run import Part, Run
-from .settings import Timeouts
+from .settings import Limits, Timeouts
 
 
 class ToolCall:
@@ -52,6 +52,14 @@ class ToolCall:
         self.outcome: Outcome = "ok"
         self.stopped = threading.Event()
         """Set when the call is over, also because it was stopped: for work in a thread, which nothing can cancel."""
+
+
+class Over(Protocol):
+    """Says that work is over which went on without its run, see `Turn.outlives`."""
+
+    def __call__(self, *, finished: bool = True) -> None:
+        """finished: it came to its own end."""
+        ...
 
 
 class Mark(Struct, frozen=True):
@@ -98,6 +106,16 @@ class Turn:
     def messages(self) -> tuple[Message, ...]:
         """The history and the message, as a model takes them: roles alternate, the last is the user's."""
         return continued(self.history, self.message)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The server's time limits."""
+        return self._timeouts
+
+    @property
+    def limits(self) -> Limits:
+        """The server's other limits."""
+        return self._run.limits
 
     # Writing
 
@@ -235,16 +253,16 @@ class Turn:
             call.stopped.set()
         self.write(ToolResult(call.tool, call.outcome, call.output))
 
-    def outlives(self, tool: str) -> Callable[[], None]:
+    def outlives(self, tool: str) -> Over:
         """Work of this call goes on whatever becomes of the run, in a thread for example: until what is returned here
-        is called, the receipt says that it runs.
+        is called, once, the receipt says that it runs.
         """
         writer = self._run.writer
-        writer.outliving.add(tool)
+        writer.outliving.append(tool)
 
-        def over() -> None:
-            writer.outliving.discard(tool)
-            if tool not in writer.brackets.tools:  # its result was written without it
+        def over(*, finished: bool = True) -> None:
+            writer.outliving.remove(tool)
+            if finished and tool not in writer.brackets.tools:  # its result was written without it
                 writer.finished_late(tool)
 
         return over

@@ -69,8 +69,8 @@ class Writer:
         """Tool calls that have begun to run."""
         self.streamed = True
         """Whether the whole answer was streamed."""
-        self.outliving: set[str] = set()
-        """Tool calls whose work goes on without the run's task."""
+        self.outliving: list[str] = []
+        """Tool calls whose work goes on without the run's task; twice where two pieces of it do."""
         self._text: dict[str | None, list[_Stretch]] = {}
         """What each agent's text that counts consists of."""
         self._thought: dict[str | None, int] = {}

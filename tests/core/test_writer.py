@@ -376,7 +376,7 @@ def test_a_tool_that_waits_never_started_and_has_no_time_limit(desk: Desk) -> No
 
 def test_a_tool_that_outlives_its_run_is_running_until_it_is_over(desk: Desk) -> None:
     desk.write(ToolStart("t1", "a"))
-    desk.writer.outliving.add("t1")
+    desk.writer.outliving.append("t1")
     assert fates(desk) == {"t1": "running"}
     desk.writer.outliving.remove("t1")
     desk.writer.finished_late("t1")
