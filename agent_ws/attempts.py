@@ -1,14 +1,18 @@
 """Trying again: the same model after a pause, then the next one, then without streaming.
 
-The one rule: a failed attempt leaves nothing behind, neither on the screen nor in the history, and one whose effects
-can't be taken back is never made again: a tool has run, or what the user said meanwhile was taken.
+The one rule: before the next attempt everything that the failed one wrote is taken back, on the screen and in the
+history; what can't be taken back, a tool that ran or words of the user's that were taken, makes it the last. Where
+nothing comes after it, what it wrote stays.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -63,6 +67,23 @@ class Retry(Struct, frozen=True, kw_only=True):
         return failure.retry and (failure.wait or 0.0) <= self.patience
 
 
+def asked_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a provider asks to wait before the next request. None: it doesn't say."""
+    text = headers.get("retry-after-ms", "")
+    if re.fullmatch("[0-9]{1,9}", text):
+        return int(text) / 1000
+    text = headers.get("retry-after", "")
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
 class Rung(Struct, Generic[T], frozen=True):
     """One of those who may be able to do it."""
 
@@ -85,6 +106,7 @@ async def climb(turn: Turn, rungs: Sequence[Rung[T]], retry: Retry) -> T:
     failure = RunError("expected at least one that can be asked, got none")
     for place, rung in enumerate(rungs):
         if place:
+            turn.take_back_to(mark)
             turn.status("fallback", rung.name)
         try:
             return await _persist(turn, rung.attempt, retry, mark)
@@ -94,13 +116,10 @@ async def climb(turn: Turn, rungs: Sequence[Rung[T]], retry: Retry) -> T:
             spare = rung
     if spare is None or spare.whole is None:
         raise failure
+    turn.take_back_to(mark)
     turn.status("degraded", spare.name, streamed=False)
-    try:
-        async with limited(turn, first=retry.whole, silence=retry.whole, total=retry.whole):
-            return await spare.whole()
-    except RunError:
-        turn.take_back_to(mark)
-        raise
+    async with limited(turn, first=retry.whole, silence=retry.whole, total=retry.whole):
+        return await spare.whole()
 
 
 async def _persist(turn: Turn, attempt: Callable[[], Awaitable[T]], retry: Retry, mark: Mark) -> T:
@@ -112,11 +131,11 @@ async def _persist(turn: Turn, attempt: Callable[[], Awaitable[T]], retry: Retry
                 return await attempt()
         except RunError as error:
             failure = error
-        turn.take_back_to(mark)
         pause = retry.pause(number, failure)
         if pause is None:
             raise failure
         number += 1
+        turn.take_back_to(mark)
         turn.status("retrying", str(failure), attempt=number)
         await asyncio.sleep(pause)
 

@@ -13,6 +13,7 @@ client's disconnect when the bytes tell it, not when some framework does.
 """
 
 import asyncio
+import hashlib
 import json
 import re
 from collections import deque
@@ -88,8 +89,26 @@ def text(*pieces: str, index: int = 0) -> list[Step]:
 def thinking(*pieces: str, index: int = 0) -> list[Step]:
     """One block of thinking, with its signature."""
     deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces]
-    deltas.append({"type": "signature_delta", "signature": "c2ln"})
+    deltas.append({"type": "signature_delta", "signature": signature("".join(pieces))})
     return _block(index, {"type": "thinking", "thinking": "", "signature": ""}, deltas)
+
+
+def signature(thought: str) -> str:
+    """What proves that the model thought so: a thought that comes back changed has another."""
+    return hashlib.sha256(thought.encode()).hexdigest()
+
+
+def calling(name: str, *pieces: str, index: int = 0, id: str | None = None) -> list[Step]:
+    """One block that calls a tool, its input in pieces of JSON."""
+    start: Event = {"type": "tool_use", "id": id or f"toolu_{name}_{index}", "name": name, "input": {}}
+    return _block(index, start, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces])
+
+
+def whole(*blocks: Event, stop_reason: str = "end_turn") -> Whole:
+    """A message that is not streamed."""
+    (start, _) = opening()
+    assert isinstance(start, dict)
+    return Whole(start["message"] | {"content": [*blocks], "stop_reason": stop_reason})
 
 
 def closing(stop_reason: str = "end_turn", output_tokens: int = 40, **usage: int) -> list[Step]:
@@ -127,20 +146,59 @@ def _block(index: int, start: Event, deltas: Iterable[Event]) -> list[Step]:
 # The rules of the API, as far as a client can break them
 
 
+BODY = {"model", "max_tokens", "messages", "stream", "system", "thinking", "tools", "tool_choice"}
+NAME = "[a-zA-Z0-9_-]{1,64}"
+FIELDS = {
+    "text": {"text"},
+    "tool_use": {"id", "name", "input"},
+    "tool_result": {"tool_use_id", "content", "is_error"},
+    "thinking": {"thinking", "signature"},
+    "redacted_thinking": {"data"},
+    "server_tool_use": {"id", "name", "input"},
+}
+"""What each kind of block has, beside its type."""
+BREAKPOINTS = 4
+"""Marks for the cache that a request may have."""
+
+
 def broken_rule(body: Mapping[str, Any]) -> str | None:
     """Which rule a request body breaks, in words; None: it is fine."""
-    known = {"model", "max_tokens", "messages", "stream", "system", "thinking", "tools", "tool_choice"}
-    if unknown := body.keys() - known:
+    if unknown := body.keys() - BODY:
         return f"{sorted(unknown)}: not a parameter"
-    if not isinstance(body.get("model"), str) or body.get("stream") is not True:
+    if not isinstance(body.get("model"), str) or body.get("stream") not in (True, False):
         return "model: required, with stream"
     if not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
         return "max_tokens: at least 1"
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
+    tools: list[Event] = body.get("tools", [])
+    names = {tool.get("name", "") for tool in tools}
+    if broken := _broken_in_tools(tools) or (body.get("tool_choice") and not tools and "tool_choice: without tools"):
+        return broken
+    system: list[Event] = body.get("system", [])
+    for block in system:
+        if broken := _broken_in_block(block, "user", names, set()):
+            return f"system: {broken}"
+    messages: list[Event] = body.get("messages", [])
+    if not messages:
         return "messages: at least one"
-    tools = {tool["name"] for tool in body.get("tools", [])}
-    return _broken_in_messages(cast("list[Event]", messages), tools)
+    content: list[Event] = [block for message in messages for block in message.get("content", ())]
+    if (marks := sum("cache_control" in block for block in (*tools, *system, *content))) > BREAKPOINTS:
+        return f"cache_control: at most {BREAKPOINTS}, got {marks}"
+    return _broken_in_messages(messages, names) or _broken_in_thinking(body.get("thinking", {}), body, messages)
+
+
+def _broken_in_tools(tools: list[Event]) -> str | None:
+    for tool in tools:
+        known = {"name", "description", "input_schema", "eager_input_streaming", "cache_control"}
+        if unknown := tool.keys() - known:
+            return f"tools: {sorted(unknown)}: not a field"
+        schema = tool.get("input_schema")
+        if not re.fullmatch(NAME, tool.get("name", "")) or not isinstance(schema, dict) or "type" not in schema:
+            return "tools: each has a name of letters, digits, _ and -, and a schema"
+        if not isinstance(tool.get("eager_input_streaming", False), bool) or not isinstance(tool["description"], str):
+            return "tools: a field is of the wrong type"
+    if len({tool["name"] for tool in tools}) < len(tools):
+        return "tools: names must be unique"
+    return None
 
 
 def _broken_in_messages(messages: list[Event], tools: set[str]) -> str | None:
@@ -166,25 +224,47 @@ def _broken_in_messages(messages: list[Event], tools: set[str]) -> str | None:
             if block["type"] == "tool_use":
                 seen.add(block["id"])
                 open_calls.append(block["id"])
-    if messages[-1]["role"] != "user":
-        return "messages: the last is the user's"
+    last = messages[-1]
+    if last["role"] != "user" and last["content"][-1]["type"] != "server_tool_use":
+        return "messages: the last is the user's, unless the model has paused"
     return None
 
 
 def _broken_in_block(block: Event, role: str, tools: set[str], seen: set[str]) -> str | None:
+    fields = FIELDS.get(block.get("type", ""), set[str]()) | {"type", "cache_control"}
+    if unknown := block.keys() - fields:
+        return f"{block.get('type')}: {sorted(unknown)}: not a field"
+    if "cache_control" in block and (block["cache_control"] != {"type": "ephemeral"} or "thinking" in block["type"]):
+        return "cache_control: not so, or not here"
     match block:
         case {"type": "text", "text": str(said)}:
             return None if said.strip() else "text: blank"
         case {"type": "tool_use", "id": str(call), "name": str(name), "input": dict()} if role == "assistant":
             if call in seen or not re.fullmatch("[a-zA-Z0-9_-]+", call):
                 return "tool_use: ids are unique, of letters, digits, _ and -"
-            if name not in tools or not re.fullmatch("[a-zA-Z0-9_-]{1,64}", name):
+            if name not in tools or not re.fullmatch(NAME, name):
                 return "tool_use: the tool must be declared in tools"
             return None
         case {"type": "tool_result", "content": str(output)} if role == "user":
             return None if output.strip() else "tool_result: blank"
+        case {"type": "thinking", "thinking": str(thought), "signature": str(sign)} if role == "assistant":
+            return None if sign == signature(thought) else "thinking: changed, the signature is another's"
+        case {"type": "redacted_thinking" | "server_tool_use"} if role == "assistant":
+            return None
         case _:
             return f"a {block.get('type')} block does not belong here"
+
+
+def _broken_in_thinking(thinking: Mapping[str, Any], body: Mapping[str, Any], messages: list[Event]) -> str | None:
+    if thinking.get("type") != "enabled":
+        return None
+    if not 1024 <= thinking.get("budget_tokens", 0) < body["max_tokens"]:
+        return "thinking: budget_tokens of at least 1024, less than max_tokens"
+    said: list[list[Event]] = [message["content"] for message in messages if message["role"] == "assistant"]
+    last = said[-1] if said else []
+    if any(block["type"] == "tool_use" for block in last) and "thinking" not in last[0]["type"]:
+        return "thinking: the last step that called tools must begin with it"
+    return None
 
 
 # The server

@@ -25,6 +25,7 @@ from provider import (
 )
 
 from agent_ws.agents.anthropic import MAX_TOKENS, MODEL, Anthropic, converted, default
+from agent_ws.attempts import Retry
 from agent_ws.events import Content, Done, Error, Event, Interrupted, Settled, Thinking, ToolStart, Usage
 from agent_ws.history import Message, Text, ToolOutput, ToolUse, history
 from agent_ws.session import Session
@@ -34,6 +35,8 @@ from agent_ws.turn import Agent, Turn
 
 KEY = "sk-ant-canary-key-7Qx"
 SAID = "canary-message-9Zt"
+ONCE = Retry(attempts=1, whole=0)
+"""What a fault leads to is looked at here; what is done about it, in test_anthropic_tools.py."""
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ async def provider() -> AsyncGenerator[Provider]:
 @pytest.fixture
 async def model(provider: Provider) -> AsyncGenerator[Anthropic]:
     async with anthropic.AsyncAnthropic(api_key=KEY, base_url=provider.url) as client:
-        yield Anthropic(client=client)
+        yield Anthropic(client=client, retry=ONCE)
 
 
 LIBRARIES = ("anthropic", "httpcore2")
@@ -85,6 +88,11 @@ async def written(session: Session, kind: type[Event]) -> None:
 
 def words(events: list[Event]) -> str:
     return "".join(event.data for event in events if isinstance(event, Content))
+
+
+def cached(text: str) -> dict[str, object]:
+    """A block of text up to which the provider's cache should hold the request."""
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
 
 
 E = TypeVar("E")
@@ -130,7 +138,7 @@ async def test_a_later_total_replaces_the_earlier_one(provider: Provider, model:
     assert usage == Usage(input_tokens=20, output_tokens=40, cache_read_tokens=7)
 
 
-@pytest.mark.parametrize("reason", ["max_tokens", "refusal", "pause_turn", "model_context_window_exceeded"])
+@pytest.mark.parametrize("reason", ["max_tokens", "refusal", "model_context_window_exceeded"])
 async def test_other_stop_reasons_are_told(provider: Provider, model: Anthropic, reason: str) -> None:
     provider.script(*opening(), *text("a"), *closing(reason))
     assert the(Done, await ask(model)).stop_reason == reason
@@ -143,7 +151,7 @@ async def test_a_refusal_without_a_word_leaves_a_valid_history(provider: Provide
         for said in ("one", "two"):
             await session.say(said)
             await settled(session)
-    blocks = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    blocks = [{"type": "text", "text": "one"}, cached("two")]
     assert provider.requests[1].body["messages"] == [{"role": "user", "content": blocks}]
 
 
@@ -152,12 +160,12 @@ async def test_a_refusal_without_a_word_leaves_a_valid_history(provider: Provide
 
 async def test_the_request_has_what_was_configured_and_nothing_else(provider: Provider) -> None:
     async with anthropic.AsyncAnthropic(api_key=KEY, base_url=provider.url) as client:
-        await ask(Anthropic("claude-haiku-5-5", "Be kind.", 77, None, client))
-        await ask(Anthropic(client=client))
-    messages = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+        await ask(Anthropic("claude-haiku-5-5", "Be kind.", max_tokens=77, thinking=None, client=client))
+        await ask(Anthropic(client=client, retry=ONCE))
+    messages = [{"role": "user", "content": [cached("hi")]}]
     assert provider.requests[0].body == {
         "model": "claude-haiku-5-5",
-        "system": "Be kind.",
+        "system": [cached("Be kind.")],
         "max_tokens": 77,
         "messages": messages,
         "stream": True,
@@ -202,7 +210,7 @@ async def test_a_client_is_closed_by_who_made_it(provider: Provider, monkeypatch
     monkeypatch.setenv("ANTHROPIC_BASE_URL", provider.url)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     async with anthropic.AsyncAnthropic() as client:
-        async with Anthropic(client=client) as model:
+        async with Anthropic(client=client, retry=ONCE) as model:
             await ask(model)
         assert not client.is_closed()
     async with Anthropic() as model:
@@ -222,9 +230,9 @@ async def test_an_interrupt_with_seen_leaves_a_history_the_provider_takes(provid
         events = await settled(session)
     assert words(events).endswith("ok")
     assert provider.requests[1].body["messages"] == [
-        {"role": "user", "content": [{"type": "text", "text": "one"}]},
+        {"role": "user", "content": [cached("one")]},
         {"role": "assistant", "content": [{"type": "text", "text": "Hell"}]},
-        {"role": "user", "content": [{"type": "text", "text": "two"}]},
+        {"role": "user", "content": [cached("two")]},
     ]
 
 
@@ -408,7 +416,7 @@ MIDWAY: dict[str, tuple[Step, str, str]] = {
     "misshapen": (
         {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}},
         "provider_error",
-        "failed (IndexError)",
+        "failed (KeyError)",
     ),
     "not UTF-8": (b"event: ping\ndata: \xff\n\n", "provider_error", "failed (UnicodeDecodeError)"),
     "overloaded": (OVERLOADED, "provider_error", "The model is overloaded"),
@@ -458,7 +466,7 @@ async def test_a_refused_connection() -> None:
     async with Provider() as gone:
         url = gone.url
     async with anthropic.AsyncAnthropic(api_key=KEY, base_url=url) as client:
-        events = await ask(Anthropic(client=client))
+        events = await ask(Anthropic(client=client, retry=ONCE))
     assert "could not be reached: check the network and ANTHROPIC_BASE_URL" in the(Error, events).message
 
 
@@ -498,7 +506,7 @@ async def test_a_time_limit_of_the_clients_own(phase: str) -> None:
 
     transport = httpx2.MockTransport(respond)
     async with anthropic.AsyncAnthropic(api_key=KEY, http_client=httpx2.AsyncClient(transport=transport)) as client:
-        events = await ask(Anthropic(client=client))
+        events = await ask(Anthropic(client=client, retry=ONCE))
     assert the(Error, events).code == "provider_timeout"
 
 
@@ -524,7 +532,7 @@ async def test_the_libraries_debug_logs_are_left_to_who_asks_for_them_and_have_n
     for name in LIBRARIES:
         caplog.set_level(logging.DEBUG, name)
     async with anthropic.AsyncAnthropic(api_key=KEY, base_url=provider.url) as client:
-        await ask(Anthropic(client=client), SAID)
+        await ask(Anthropic(client=client, retry=ONCE), SAID)
     assert {logging.getLogger(name).level for name in LIBRARIES} == {logging.DEBUG}
     assert SAID in caplog.text
     assert KEY not in caplog.text
@@ -533,6 +541,6 @@ async def test_the_libraries_debug_logs_are_left_to_who_asks_for_them_and_have_n
 async def test_a_key_that_is_no_header_is_not_shown(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with anthropic.AsyncAnthropic(api_key=KEY + "\n", base_url=provider.url) as client:
-        events = await ask(Anthropic(client=client))
+        events = await ask(Anthropic(client=client, retry=ONCE))
     assert the(Error, events).message == "The API key can't be sent: check ANTHROPIC_API_KEY for line breaks."
     assert not leaks(events, caplog)

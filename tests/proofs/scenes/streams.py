@@ -14,6 +14,7 @@ import httpx2
 from provider import HANG, Cut, Provider, Refuse, Step, answer, opening, packet, text, thinking
 
 from agent_ws.agents.anthropic import Anthropic
+from agent_ws.attempts import Retry
 from agent_ws.events import Done, Error, Interrupted
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
@@ -67,7 +68,7 @@ def streaming(
             async with anthropic.AsyncAnthropic(
                 api_key="key", base_url=provider.url, http_client=httpx2.AsyncClient(limits=limits)
             ) as client:
-                model, notes = Anthropic(client=client), Notes()
+                model, notes = Anthropic(client=client, retry=Retry(attempts=1, whole=0)), Notes()
                 async with Sessions(playing(wrap(model), notes, model), Settings()) as sessions:
                     yield ProviderTalk(
                         provider, sessions, notes, stop=stop, ending=ending, alone=alone, quiet=HANG in script
