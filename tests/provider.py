@@ -344,9 +344,18 @@ class Provider:
         """TCP connections now."""
         return len(self._connections)
 
+    @property
+    def busy(self) -> int:
+        """Responses that are not over, and whose client is there."""
+        return sum(connection.busy for connection in self._connections)
+
     def script(self, *steps: Step) -> None:
         """What the next request without a script of its own is answered with."""
         self._scripts.append(steps)
+
+    def forget(self) -> None:
+        """Forget the scripts that were not played."""
+        self._scripts.clear()
 
     async def disconnected(self) -> None:
         """Return when every request whose response is not finished has lost its client. Fails after 5 s.

@@ -17,8 +17,8 @@ The one rule: it asks only for what README.md promises its users, through the pu
 # ruff: noqa: S101, PLR2004 - pytest's assertions are assert statements, and a number in one is the expected value itself
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pytest
@@ -97,6 +97,10 @@ class Bench:
         self.backend = subject.backend
         self.hands = hands
         self._sessions = sessions
+        self.begin()
+
+    def begin(self) -> None:
+        """What is there now may stay."""
         self._tasks = asyncio.all_tasks()
 
     async def session(self) -> Session:
@@ -266,6 +270,19 @@ class AgentSuite:
 
         self._run(lambda bench: self._sweep(bench, play))
 
+    def test_a_stop_at_every_step_of_the_first_answer(self) -> None:
+        """With all that is made on first use: connections, threads, clients."""
+
+        async def case(k: int) -> bool:
+            async with self._opened() as bench:
+                bench.backend.say(*PIECES)
+                return await self._case(bench, k, Done)
+
+        async def main() -> None:
+            await swept(type(self).__name__, case)
+
+        self._run_on_steps(main)
+
     def test_a_stop_at_every_step_of_a_failure(self) -> None:
         def play(backend: Backend) -> None:
             backend.fail(*PIECES[:1])
@@ -341,29 +358,31 @@ class AgentSuite:
             assert not missing, f"expected the model to be told {missing}, got {heard}"
 
     async def _sweep(self, bench: Bench, play: Callable[[Backend], None], *, alone: type[Done | Error] = Done) -> None:
-        """Stop it at each step, until it comes to its own end before that."""
-        steps = stepped().steps
-        whole = k = 0
-        while whole < WHOLE:
-            assert k < MOST, f"expected an end within {MOST} steps"
-            session = await bench.session()
-            hands = bench.hands
-            hands.began = hands.ended = hands.stopped = 0
+        """Stop it at each step."""
+
+        async def case(k: int) -> bool:
             bench.backend.forget()
             play(bench.backend)
-            run = session.take("Go.").run
-            steps.arm(k, session.interrupt)
-            events = await bench.over(session, run)
-            by_itself = not steps.disarm()
-            whole = whole + 1 if by_itself else 0
-            if by_itself:
-                assert isinstance(ending(events), alone), f"expected {alone}, got {ending(events)}"
-            else:
-                self._check(events, stopped=True, or_else=alone)
-            self._check_calls(events, hands)
-            await self._goes_on(bench, session, text(events))
-            k += 1
-        print(f"{type(self).__name__}: stopped at each of {k - WHOLE} steps")  # noqa: T201 - the sweep's size is its worth
+            return await self._case(bench, k, alone)
+
+        await swept(type(self).__name__, case)
+
+    async def _case(self, bench: Bench, k: int, alone: type[Done | Error]) -> bool:
+        """Stop a new conversation's answer after `k` steps. True: it came to its own end before that."""
+        steps, hands = stepped().steps, bench.hands
+        hands.began = hands.ended = hands.stopped = 0
+        session = await bench.session()
+        run = session.take("Go.").run
+        steps.arm(k, session.interrupt)
+        events = await bench.over(session, run)
+        by_itself = not steps.disarm()
+        if by_itself:
+            assert isinstance(ending(events), alone), f"expected {alone}, got {ending(events)}"
+        else:
+            self._check(events, stopped=True, or_else=alone)
+        self._check_calls(events, hands)
+        await self._goes_on(bench, session, text(events))
+        return by_itself
 
     def _check(self, events: list[Event], *, stopped: bool, or_else: type[Done | Error] | None = None) -> None:
         """One ending, and a receipt that tells the truth."""
@@ -384,24 +403,45 @@ class AgentSuite:
         assert hands.began <= began, f"expected to see what runs: {hands.began} calls ran, {began} were shown"
 
     def _run(self, main: Callable[[Bench], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            async with self._opened() as bench:
+                # Once before all: what is made on the first use, a client or a thread, is no run's to give back.
+                bench.backend.say("Warm.")
+                await self._alone(await bench.session(), "Hello.")
+                bench.begin()
+                await main(bench)
+
+        self._run_on_steps(whole)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[Bench]:
+        hands = Hands()
+        async with (
+            self.subject(*(hands.tools() if self.has_tools else ())) as subject,
+            Sessions(subject.agent, SETTINGS) as sessions,
+        ):
+            yield Bench(subject, sessions, hands)
+
+    def _run_on_steps(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         complaints: list[dict[str, Any]] = []
 
-        async def whole() -> None:
+        async def watched() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-            hands = Hands()
-            async with (
-                self.subject(*(hands.tools() if self.has_tools else ())) as subject,
-                Sessions(subject.agent, SETTINGS) as sessions,
-            ):
-                # Once before all: what is made on the first use, a client or a thread, is no run's to give back.
-                first = Bench(subject, sessions, hands)
-                subject.backend.say("Warm.")
-                await self._alone(await first.session(), "Hello.")
-                await main(Bench(subject, sessions, hands))
+            await main()
 
         with asyncio.Runner(loop_factory=SteppedLoop) as runner:
-            runner.run(whole())
+            runner.run(watched())
         assert not complaints, f"expected no complaint of the event loop's, got {complaints}"
+
+
+async def swept(name: str, case: Callable[[int], Awaitable[bool]]) -> None:
+    """Run a case for each step, until it comes to its own end before that."""
+    whole = k = 0
+    while whole < WHOLE:
+        assert k < MOST, f"expected an end within {MOST} steps"
+        whole = whole + 1 if await case(k) else 0
+        k += 1
+    print(f"{name}: stopped at each of {k - WHOLE} steps")  # noqa: T201 - the sweep's size is its worth
 
 
 def stepped() -> SteppedLoop:
