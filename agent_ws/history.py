@@ -5,11 +5,12 @@ alternate, no text is empty, every tool call has a result, and the result tells 
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
+import msgspec
 from msgspec import Struct
 
-from .events import Content, Event, Fate, SectionStart, ToolResult, ToolRun, ToolStart, User
+from .events import Content, Event, Fate, SectionStart, ToolInput, ToolResult, ToolRun, ToolStart, User
 from .fold import Runs, RunView
 
 
@@ -190,6 +191,10 @@ def _calls(view: RunView) -> dict[str, tuple[ToolUse, ToolOutput]]:
     """The calls that are told, by id: all but those that were withdrawn."""
     runs = {event.tool: event for event in view.events if isinstance(event, ToolRun)}
     results = {event.tool: event for event in view.events if isinstance(event, ToolResult)}
+    written: dict[str, str] = {}
+    for event in view.events:
+        if isinstance(event, ToolInput):
+            written[event.tool] = written.get(event.tool, "") + event.data
     calls: dict[str, tuple[ToolUse, ToolOutput]] = {}
     for event in view.events:
         if isinstance(event, ToolStart):
@@ -198,8 +203,19 @@ def _calls(view: RunView) -> dict[str, tuple[ToolUse, ToolOutput]]:
                 continue
             ran = runs.get(tool, None if event.waits else event)
             fate = view.fates.get(tool) if ran is not None else "never_started"
-            calls[tool] = (ToolUse(tool, event.name, (ran or event).input), _output(tool, result, fate))
+            # One that never ran is told with what the model had asked for: it was refused, or wrong.
+            input = ran.input if ran is not None else event.input or _read(written.get(tool, ""))
+            calls[tool] = (ToolUse(tool, event.name, input), _output(tool, result, fate))
     return calls
+
+
+def _read(written: str) -> Any:
+    """The input that a model wrote; None where it is not whole, or no object."""
+    try:
+        input = msgspec.json.decode(written)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return cast("dict[str, Any]", input) if isinstance(input, dict) else None
 
 
 def _titled(text: str, agent: str | None, title: str | None) -> str:

@@ -55,7 +55,7 @@ class ToolCall:
 
 
 class Over(Protocol):
-    """Says that work is over which went on without its run, see `Turn.outlives`."""
+    """Says that work is over which went on without its run, see `Turn.outlives`. The first call counts."""
 
     def __call__(self, *, finished: bool = True) -> None:
         """finished: it came to its own end."""
@@ -230,6 +230,11 @@ class Turn:
             self.write(ToolRun(call.tool, input))
         else:
             self.write(ToolStart(call.tool, name, input))
+        if call.tool not in self._run.writer.brackets.tools:
+            # The agent was stopped, so that went nowhere, and its cancellation is on its way here. What has not begun
+            # must not begin. Inside of its scope it has to be the scope's own cancellation.
+            await anyio.lowlevel.checkpoint()
+            raise asyncio.CancelledError
         scope = asyncio.timeout(limit)
         try:
             async with scope:
@@ -255,12 +260,17 @@ class Turn:
 
     def outlives(self, tool: str) -> Over:
         """Work of this call goes on whatever becomes of the run, in a thread for example: until what is returned here
-        is called, once, the receipt says that it runs.
+        is called, the receipt says that it runs.
         """
         writer = self._run.writer
         writer.outliving.append(tool)
+        going = True
 
         def over(*, finished: bool = True) -> None:
+            nonlocal going
+            if not going:
+                return
+            going = False
             writer.outliving.remove(tool)
             if finished and tool not in writer.brackets.tools:  # its result was written without it
                 writer.finished_late(tool)

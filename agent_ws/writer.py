@@ -118,7 +118,9 @@ class Writer:
                 for text in self._text.values():  # what it had, where it begins anew
                     text[:] = [stretch for stretch in text if stretch.section != section]
             case ToolStart() | ToolRun() | ToolResult():
-                if isinstance(item, ToolResult) and (self.fenced or self._is_silenced(label, None)):
+                # With `timeout` it was cut off in the moment of the stop.
+                ended = isinstance(item, ToolResult) and item.outcome != "timeout"
+                if ended and (self.fenced or self._is_silenced(label, None)):
                     self.finished_late(item.tool)
                 self._put(replace(item, agent=label, at=self._wall()))
             case _:

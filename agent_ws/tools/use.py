@@ -151,10 +151,12 @@ async def _ended_apart(turn: Turn, tool: Tool, work: Work, call: ToolCall, limit
             ends.append(await _ended(turn, tool, work, call, limit))
         except Fenced:
             note(logging.DEBUG, "a tool wrote after its run's ending", run=turn.run)
+        finally:
+            over(finished=bool(ends) and ends[0].outcome != "timeout")
 
     over = turn.outlives(call.tool)
     task = turn.spawn(apart(), f"tool {tool.name} {call.tool}")
-    task.add_done_callback(lambda _: over(finished=any(end.outcome != "timeout" for end in ends)))
+    task.add_done_callback(lambda _: over(finished=False))  # where it was cancelled before its first step
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

@@ -12,7 +12,7 @@ from using import Call, using
 
 from agent_ws import Limits, Timeouts, ToolCall, ToolError, Turn, tool
 from agent_ws.events import Content, Request, Resolved, ToolResult, ToolRun
-from agent_ws.tools import Asked, FunctionTool, named, use
+from agent_ws.tools import Asked, FunctionTool, named, use, use_all
 
 virtual = pytest.mark.virtual(seeds=3)
 
@@ -485,6 +485,31 @@ async def test_a_section_that_is_skipped_lets_its_tool_finish() -> None:
         assert await run.fates() == {"t1": "finished"}
         assert [event.data for event in run.all(Content)] == ["next"]
         assert ended == ["saved"]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("apart", [True, False])
+async def test_no_tool_begins_once_its_agent_was_stopped(apart: bool) -> None:  # noqa: FBT001 - parametrised
+    ran: list[str] = []
+
+    async def one(turn: Turn) -> None:
+        asked = Asked(turn.begin_tool("save", "t1"), "save", {})
+        tools = {"save": ending(0, ran)}
+        if apart:
+            asyncio.get_running_loop().call_soon(lambda: run.session.stop_part("agent", "one"))
+            await use_all(turn, tools, [asked])  # its task begins after that
+        else:
+            run.session.stop_part("agent", "one")
+            await use(turn, tools, asked)
+
+    async def agent(turn: Turn) -> None:
+        await turn.together(one=one)
+        turn.content("next")
+
+    async with using([], agent=agent) as run:
+        assert await run.fates() == {"t1": "never_started"}
+        assert ran == []
+        assert [event.data for event in run.all(Content)] == ["next"]
 
 
 # Threads

@@ -209,6 +209,29 @@ HISTORIES: dict[str, tuple[list[Event], list[Told]]] = {
         log(*SAID, WAITS, ToolInput("t1", '{"que')),
         [("user", "hi"), ("assistant", ("call", "t1", "search", None)), ("user", cut("t1", "never_started"))],
     ),
+    "refused, with the input that was asked for": (
+        log(
+            *SAID,
+            WAITS,
+            ToolInput("t1", '{"query": '),
+            ToolInput("t1", '"x"}'),
+            ToolResult("t1", "denied", "[no]"),
+            Done(),
+        ),
+        [
+            ("user", "hi"),
+            ("assistant", ("call", "t1", "search", {"query": "x"})),
+            ("user", ("output", "t1", "[no]", False)),
+        ],
+    ),
+    "an input that is no object": (
+        log(*SAID, WAITS, ToolInput("t1", '["x"]'), ToolResult("t1", "error", "[no]"), Done()),
+        [
+            ("user", "hi"),
+            ("assistant", ("call", "t1", "search", None)),
+            ("user", ("output", "t1", "[no]", False)),
+        ],
+    ),
     "stopped before it ran": (
         log(*SAID, WAITS, ToolResult("t1", "interrupted"), Interrupted()),
         [("user", "hi"), ("assistant", ("call", "t1", "search", None)), ("user", cut("t1", "never_started"))],

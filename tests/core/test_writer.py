@@ -383,6 +383,14 @@ def test_a_tool_that_outlives_its_run_is_running_until_it_is_over(desk: Desk) ->
     assert desk.writer.fates(gone=True) == {"t1": "finished_after_stop"}
 
 
+def test_a_tool_that_was_cut_off_behind_the_fence_did_not_finish(desk: Desk) -> None:
+    desk.write(ToolStart("t1", "a"))
+    desk.writer.end(Interrupted())
+    with pytest.raises(Fenced):
+        desk.write(ToolResult("t1", "timeout"))
+    assert fates(desk) == {"t1": "cancelled"}
+
+
 def test_a_tool_that_ends_behind_the_fence_finished_after_the_stop(desk: Desk) -> None:
     desk.write(ToolStart("t1", "a"))
     desk.writer.end(Interrupted())

@@ -1,6 +1,6 @@
 """What the proof `cancel` sweeps."""
 
-from . import closings, connections, runs, stores, streams
+from . import closings, connections, runs, stores, streams, tools
 from .scene import Case, Scene
 
 __all__ = ["SCENES", "Case", "Scene"]
@@ -11,5 +11,6 @@ SCENES: tuple[Scene, ...] = (
     *closings.SCENES,
     *connections.SCENES,
     *streams.SCENES,
+    *tools.SCENES,
 )
 """A case's number has a scene's place in here."""
