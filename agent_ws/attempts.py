@@ -156,15 +156,16 @@ async def limited(turn: Turn, *, first: float, silence: float, total: float) -> 
         nonlocal failure, timer
         now = loop.time()
         limits = [(began + total, "run_timeout", "to finish", total)]
-        if turn.idle_since is None:  # a tool runs, or the user is asked: nobody is late
-            limits.append((now + silence, "silence_timeout", "to go on", silence))
+        if turn.idle_since is None:
+            pass  # a tool runs, or the user is asked: nobody is late
         elif turn.written == before:
             limits.append((began + first, "first_event_timeout", "to begin", first))
         else:
             limits.append((turn.idle_since + silence, "silence_timeout", "to go on", silence))
         due, code, what, limit = min(limits)
         if due > now:
-            timer = loop.call_at(due, look)
+            # The limit that passes first changes: with the first event, with a tool's end.
+            timer = loop.call_at(min(due, now + silence), look)
         else:
             failure = RunError(f"An attempt was expected {what} within {limit:g} s and did not.", code=code)
             scope.reschedule(now)

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from itertools import count
 from typing import Any, Unpack, assert_never, cast
 
@@ -130,8 +129,8 @@ class Anthropic(ModelAgent):
 
     def like(self, name: str) -> Model:
         """See `ModelAgent.like`. It shares the client."""
-        other = copy(self)
-        other.name = name
+        other = Anthropic(name, self._system, max_tokens=self._max_tokens, thinking=self._thinking)
+        other._client = self._client
         return other
 
     async def aclose(self) -> None:
@@ -278,11 +277,13 @@ def converted(messages: Iterable[Told], maker: object = None) -> tuple[list[dict
     What `maker` said in this run goes back as it came, with its thinking and its signatures. Calls that others made
     stay calls: as text the model would take them for the way to answer, and their results for the user's words. All
     tools are declared, because proxies of the API refuse tool blocks without `tools`. Ids of the others are made anew:
-    ours are unique in a run, the API's in a request. Blank text, which the API refuses, is left out.
+    ours are unique in a run, the API's in a request; and those that a proxy has given twice. Blank text, which the API
+    refuses, is left out.
     """
     told = tuple(messages)
     taken = {id for each in told if isinstance(each, Said) and each.maker is maker for id in each.ids.values()}
     fresh = (id for id in map("call_{}".format, count(1)) if id not in taken)
+    used: set[str] = set()
     made: list[dict[str, Any]] = []
     names: dict[str, None] = {}
     ids: dict[str, str] = {}
@@ -306,8 +307,12 @@ def converted(messages: Iterable[Told], maker: object = None) -> tuple[list[dict
     for each in told:
         if isinstance(each, Said) and each.maker is maker:
             role, blocks = "assistant", list(cast("list[Block]", each.native))
-            ids.update(each.ids)
-            names.update(dict.fromkeys(one["name"] for one in blocks if one["type"] == "tool_use"))
+            calls = [place for place, one in enumerate(blocks) if one["type"] == "tool_use"]
+            for place, (tool, id) in zip(calls, each.ids.items(), strict=True):
+                names[blocks[place]["name"]] = None
+                ids[tool] = next(fresh) if id in used else id
+                used.add(ids[tool])
+                blocks[place] = {**blocks[place], "id": ids[tool]}
         else:
             message = each.message if isinstance(each, Said) else each
             role, blocks = message.role, [one for part in message.parts if (one := block(part)) is not None]

@@ -300,6 +300,13 @@ async def test_each_limit_of_an_attempt_has_its_code(agent: Agent, after: float,
     assert (error.code, asyncio.get_running_loop().time()) == (code, after)
 
 
+async def test_the_silence_behind_an_early_event_is_noticed_in_time() -> None:
+    events = await ask(resilient(_stalls, retry=Retry(attempts=1, first=100.0, silence=20.0)))
+    error = ending(events)
+    assert isinstance(error, Error)
+    assert (error.code, asyncio.get_running_loop().time()) == ("silence_timeout", 30.0)
+
+
 async def test_a_time_limit_of_the_attempts_own_is_none_of_ours() -> None:
     async def attempt() -> None:
         raise TimeoutError
