@@ -14,16 +14,19 @@ run: .venv/.run ## Serve on http://127.0.0.1:8000 (options: ARGS="anthropic --po
 
 test: .venv/.dev ## Run the tests (a part of them: ARGS="-k resume")
 	@.ci/browser
+	@.ci/node
 	$(BIN)/pytest $(ARGS)
 
 check: .venv/.dev ## Lint, format and types, changing nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+	@.ci/node check
 
 fmt: .venv/.dev ## Format, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	@.ci/node fmt
 
 prove: .venv/.dev ## Prove what README.md claims, at length (one proof: ARGS="schedules")
 	PYTHONPATH=tests $(BIN)/python -m proofs --long $(ARGS)
@@ -32,7 +35,7 @@ bench: bench/.venv/.done ## Measure speed beside other servers (a minute of it: 
 	bench/.venv/bin/python -m bench $(ARGS)
 
 clean: ## Remove all that was built, the environments too
-	rm -rf .venv .environments bench/.venv bench/node_modules bench/results .hypothesis .pytest_cache .ruff_cache build dist
+	rm -rf .venv .environments bench/.venv bench/node_modules bench/results web/node_modules web/client/dist web/client/build .hypothesis .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment is made anew, so that it never holds a package that the files no longer name. The development one can
