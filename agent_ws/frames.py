@@ -21,6 +21,10 @@ from .streams import ChunkMode
 Id = Annotated[str, Meta(min_length=1, max_length=ID_CHARS)]
 MAX_INT = 2**53 - 1
 Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+BufferChars = Annotated[int, Meta(ge=0, le=16_384)]
+"""Characters for which text may be held: beyond that a frame would get too big for some clients."""
+BufferMs = Annotated[int, Meta(ge=0, le=10_000)]
+"""Milliseconds for which text may be held: longer, and nobody would call it a stream."""
 DEPTH = 64
 """Levels of a client's free value."""
 
@@ -51,6 +55,14 @@ def check_plain(value: Any, depth: int = DEPTH) -> None:
             raise ValueError(f"expected JSON, at most {DEPTH} levels deep, with integers up to 2^53 - 1")
 
 
+class Pace(Struct, frozen=True, kw_only=True):
+    """How a WebSocket client wants its text, where it says so in the address: what its `hello` leaves out."""
+
+    chunk: ChunkMode | None = None
+    buffer_chars: BufferChars | None = None
+    buffer_ms: BufferMs | None = None
+
+
 class _In(Struct, frozen=True, tag=str.lower, tag_field="type", omit_defaults=True):
     """A frame from a client."""
 
@@ -63,7 +75,9 @@ class Hello(_In, frozen=True):
     epoch: Id | None = None
     after: Count | None = None
     part: Count = 0
-    chunk: ChunkMode = "token"
+    chunk: ChunkMode | None = None
+    buffer_chars: BufferChars | None = None
+    buffer_ms: BufferMs | None = None
     when_busy: WhenBusy | None = None
     ticket: Id | None = None
 

@@ -13,7 +13,7 @@ from ..events import Event
 from ..frames import ControlFrame
 from ..log import Position
 
-PLACE = re.compile(r"([^.\s]{1,64})\.([^.\s]{1,64})\.([0-9]{1,15})\.([^.\s]{0,64})")
+PLACE = re.compile(r"([^.\s]{1,64})\.([^.\s]{1,64})\.([0-9]{1,15})(?:\+([0-9]{1,15}))?\.([^.\s]{0,64})")
 """`Place` as text. Fifteen digits stay below 2^53."""
 
 
@@ -25,7 +25,8 @@ class Place(Struct, frozen=True):
     run: str = ""
 
     def __str__(self) -> str:
-        return f"{self.session}.{self.position.epoch}.{self.position.seq}.{self.run}"
+        part = f"+{self.position.part}" if self.position.part else ""
+        return f"{self.session}.{self.position.epoch}.{self.position.seq}{part}.{self.run}"
 
     @classmethod
     def parse(cls, text: str) -> "Place":
@@ -33,8 +34,8 @@ class Place(Struct, frozen=True):
         match = PLACE.fullmatch(text)
         if match is None:
             raise FrameError("expected an id of this stream (`session.epoch.seq.run`), got something else")
-        session, epoch, seq, run = match.groups()
-        return cls(session, Position(epoch, int(seq)), run)
+        session, epoch, seq, part, run = match.groups()
+        return cls(session, Position(epoch, int(seq), int(part or 0)), run)
 
 
 class Dialect(Protocol):

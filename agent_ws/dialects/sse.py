@@ -20,6 +20,7 @@ class _Text(msgspec.Struct, frozen=True, omit_defaults=True):
     run: str
     agent: str | None = None
     section: str | None = None
+    part: int = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -36,7 +37,7 @@ class _Sse:
 
     def event(self, event: Event, place: Place) -> bytes:
         if isinstance(event, Content):
-            text = _Text(event.data, event.seq, event.run, event.agent, event.section)
+            text = _Text(event.data, event.seq, event.run, event.agent, event.section, event.part)
             return _named("", _encode(text), place)
         return _named(_tag(event), JSON.encode(event), place)
 

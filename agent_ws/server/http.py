@@ -14,20 +14,22 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ..cursor import Cursor
+from ..cursor import Cursor, Hold
 from ..dialects import Place, negotiate, preferred
 from ..errors import AgentWsError, FrameError, Refused, StoreError
-from ..frames import Count, Id, check_plain, why
+from ..frames import BufferChars, BufferMs, Count, Id, check_plain, why
 from ..journal import note
 from ..life import Life
 from ..log import Position
 from ..session import Session
 from ..settings import WhenBusy
+from ..streams import ChunkMode
 from .access import Visitor, unauthorized
 from .gateway import Gateway
 from .guard import failure
@@ -51,6 +53,9 @@ class StreamAsk(_Ask, frozen=True, kw_only=True):
     epoch: Id | None = None
     after: Count | None = None
     part: Count = 0
+    chunk: ChunkMode | None = None
+    buffer_chars: BufferChars | None = None
+    buffer_ms: BufferMs | None = None
 
 
 class InterruptAsk(_Ask, frozen=True, kw_only=True):
@@ -161,7 +166,7 @@ class HttpEndpoints:
         place = None
         if (last := request.headers.get("last-event-id")) is not None:
             place = Place.parse(last)
-            ask = StreamAsk(session=place.session, token=ask.token)
+            ask = replace(ask, session=place.session, message=None, epoch=None)
         token = None
         if ask.session is not None:
             session = await self._find(ask, request)
@@ -186,9 +191,10 @@ class HttpEndpoints:
             if claimed is None and session.log.tail > before.seq:
                 start = before
             await session.kept(taken)
+        hold = Hold.of(ask.chunk, ask.buffer_chars, ask.buffer_ms, asyncio.get_running_loop().time)
         stream = Stream(
             session,
-            Cursor(session.log, start),
+            Cursor(session.log, start, hold),
             self._gateway.settings,
             run=run,
             token=visitor.token(token),

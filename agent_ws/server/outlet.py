@@ -80,6 +80,8 @@ class Outlet:
         """Until then text is gathered: something has just left."""
         self._late = False
         """`_catch_up` is due."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Text is held, and goes then."""
 
     # What there is to send
 
@@ -94,6 +96,8 @@ class Outlet:
         self.hold()  # `_catch_up` may still be due
         if self._unwatch is not None:
             self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def answer(self, frame: ControlFrame) -> None:
         """Send a control frame; one that waits is not held behind text."""
@@ -159,7 +163,7 @@ class Outlet:
         """Push what is new. What the socket has no room for is left to the writer."""
         codec = self._codec
         event = cursor.next()
-        events = cursor.pull() if event is None else (event,)
+        events = self._pull(cursor) if event is None else (event,)
         for new in events:
             if self._frames or not push(codec.encode(new), codec.binary):
                 self._frames.append(new)
@@ -167,6 +171,18 @@ class Outlet:
             self._stir()
         if events:
             self._gathers = self._clock() + GATHER_S
+
+    def _pull(self, cursor: Cursor) -> list[Event]:
+        """What is new. Sees to it that what is held is looked at when its time comes."""
+        events = cursor.pull()
+        if cursor.due is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(cursor.due, self._ring)
+        return events
+
+    def _ring(self) -> None:
+        # Not set anew for each text that is held: it may find that what it was set for has gone, and rings later.
+        self._timer = None
+        self._catch_up()
 
     def _stir(self) -> None:
         self._resting = False
@@ -190,7 +206,7 @@ class Outlet:
             self._stirred = False  # before looking, so that nothing which comes meanwhile is missed
             await self._flush()
             if not self._frames and self._cursor is not None and not self._held:
-                self._frames.extend(self._cursor.pull())
+                self._frames.extend(self._pull(self._cursor))
             while self._frames and not self._held:  # it may be paused while a frame is on its way
                 if self._outbox:
                     await self._flush()

@@ -14,7 +14,7 @@ from starlette.types import Receive, Send
 from ..cursor import Cursor
 from ..dialects import Dialect, Place
 from ..errors import FrameError
-from ..events import ENDINGS, User
+from ..events import ENDINGS, Content, Thinking, User
 from ..frames import Accepted, LimitsNotice, Reset, SessionFrame, control_error
 from ..log import Position
 from ..session import Accepted as Taken
@@ -76,7 +76,7 @@ class Stream:
         """The stream's bytes, in pieces that are each to be sent at once."""
         cursor, session = self._cursor, self._session
         clock, silence = asyncio.get_running_loop().time, self._settings.timeouts.heartbeat
-        place = self._place(cursor.seq)
+        place = self._place(cursor.seq, cursor.part)
         yield b"".join(dialect.control(frame, place) for frame in self._head())
         spoke = clock()
         while self._refusal is None:
@@ -87,7 +87,7 @@ class Stream:
             for event in cursor.pull():
                 if self._run and event.run != self._run:
                     continue
-                place = self._place(event.seq)
+                place = self._place(event.seq, event.part if isinstance(event, Content | Thinking) else 0)
                 piece += dialect.event(event, place)
                 if self._run and isinstance(event, ENDINGS):
                     moved = self._moved(event.seq)
@@ -118,14 +118,15 @@ class Stream:
                 await asyncio.sleep(0)  # neither reading nor sending waits where there is room
                 continue
             try:
-                async with asyncio.timeout_at(spoke + silence):
+                due = spoke + silence if cursor.due is None else min(spoke + silence, cursor.due)
+                async with asyncio.timeout_at(due):
                     await self._wake.wait()
             except TimeoutError:
-                pass  # and around: time for a heartbeat
+                pass  # and around: time for a heartbeat, or for text that was held
         yield dialect.control(control_error(self._refusal), place)
 
-    def _place(self, seq: int) -> Place:
-        return Place(self._session.id, Position(self._session.log.epoch, seq), self._run)
+    def _place(self, seq: int, part: int) -> Place:
+        return Place(self._session.id, Position(self._session.log.epoch, seq, part), self._run)
 
     def _moved(self, ending: int) -> str | None:
         """The run that got the message where the one that it was for has ended, at `ending`, without taking it."""

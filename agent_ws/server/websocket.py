@@ -11,11 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import assert_never
 
+import msgspec
+from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from ..connection import Close, Connection, Do, Effect, Open
 from ..connection import Send as Answer
-from ..cursor import Cursor
+from ..cursor import Cursor, Hold
 from ..errors import CODES, AgentWsError, FrameError, Refused, StoreError
 from ..frames import (
     CODECS,
@@ -26,6 +28,7 @@ from ..frames import (
     Hello,
     Interrupt,
     LimitsNotice,
+    Pace,
     Pause,
     Rejected,
     Reply,
@@ -33,6 +36,7 @@ from ..frames import (
     Say,
     SessionFrame,
     control_error,
+    why,
 )
 from ..journal import note
 from ..log import Position
@@ -60,6 +64,13 @@ class WebSocketEndpoint:
             note(logging.WARNING, "refused a WebSocket", error=FrameError(message))
             await refuse(scope, receive, send, 400, "bad_frame", message)
             return
+        try:
+            pace = msgspec.convert(dict(QueryParams(scope["query_string"])), Pace, strict=False)
+        except msgspec.ValidationError as error:
+            message = f"expected the parameters of a connection, got others: {why(error)}"
+            note(logging.WARNING, "refused a WebSocket", error=FrameError(message))
+            await refuse(scope, receive, send, 400, "bad_frame", message)
+            return
         if self._gateway.draining:
             await refuse(scope, receive, send, 503, "shutting_down", "The server is shutting down: come back.")
             return
@@ -80,7 +91,7 @@ class WebSocketEndpoint:
             return  # it went before it was let in
         push = scope.get("extensions", {}).get(PUSH)
         outlet = Outlet(codec, send, push, self._gateway.beat, limits.control_frames)
-        client = Client(self._gateway, Connection(codec, limits), visitor, receive, outlet, scope=scope)
+        client = Client(self._gateway, Connection(codec, limits), visitor, receive, outlet, scope=scope, pace=pace)
         try:
             await client.serve()
         except Exception:
@@ -104,11 +115,13 @@ class Client:
         outlet: Outlet,
         *,
         scope: Scope,
+        pace: Pace,
     ) -> None:
         self._gateway = gateway
         self._connection = connection
         self._visitor = visitor
         self._scope = scope
+        self._pace = pace
         self._life = gateway.life()
         self._meter: Meter = scope["state"]["meter"]
         self._receive = receive
@@ -216,7 +229,17 @@ class Client:
         position = None
         if hello.epoch is not None and hello.after is not None:
             position = Position(hello.epoch, hello.after, hello.part)
-        cursor = Cursor(session.log, position, hello.chunk)
+        pace = self._pace
+        cursor = Cursor(
+            session.log,
+            position,
+            Hold.of(
+                pace.chunk if hello.chunk is None else hello.chunk,
+                pace.buffer_chars if hello.buffer_chars is None else hello.buffer_chars,
+                pace.buffer_ms if hello.buffer_ms is None else hello.buffer_ms,
+                asyncio.get_running_loop().time,
+            ),
+        )
         session.enter()
         self._given_back.append(session.leave)
         self._session = session

@@ -143,7 +143,8 @@ class Client:
 def websocket_scope(
     headers: Mapping[str, str] | None = None, subprotocols: Sequence[str] = (), path: str = "/ws"
 ) -> dict[str, Any]:
-    """The ASGI scope of a connection."""
+    """The ASGI scope of a connection. `path` may have a query."""
+    path, _, query = path.partition("?")
     sent = {"host": "localhost"} | dict(headers or {})
     return {
         "type": "websocket",
@@ -155,7 +156,7 @@ def websocket_scope(
         "root_path": "",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
         "subprotocols": list(subprotocols),
         "state": {},

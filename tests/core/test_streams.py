@@ -332,7 +332,8 @@ def test_a_cancellation_at_any_step_closes_the_source_and_leaves_no_task(
         while runner.run(cancelled_at(cast("SteppedVirtualLoop", runner.get_loop()), steps)):
             steps += 1
             assert steps < 1000
-    record_property("facts", f"{combine.__name__}: {steps} steps")
+    if seed is None:
+        record_property("facts", f"{combine.__name__}: {steps} steps")
     assert steps > 5
 
 

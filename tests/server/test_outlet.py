@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message
 
 from agent_ws import Settings, Turn
-from agent_ws.cursor import Cursor
+from agent_ws.cursor import Cursor, Hold
 from agent_ws.errors import FrameError
 from agent_ws.events import Content, Start
 from agent_ws.frames import JSON, MSGPACK, Codec, Pong
@@ -72,14 +72,16 @@ class Line:
 
 
 @asynccontextmanager
-async def line(codec: Codec = JSON, chunk: ChunkMode = "token", limit: int = 8) -> AsyncGenerator[Line]:
+async def line(
+    codec: Codec = JSON, chunk: ChunkMode = "token", limit: int = 8, *, chars: int = 0, ms: int = 0, push: bool = True
+) -> AsyncGenerator[Line]:
     async def agent(_: Turn) -> None: ...
 
     async with Sessions(agent, Settings()) as sessions:
         session, _ = await sessions.create("me")
         wire = Wire()
-        outlet = Outlet(codec, wire.send, wire.push, Beat(), limit)
-        outlet.follow(session, Cursor(session.log, chunk=chunk))
+        outlet = Outlet(codec, wire.send, wire.push if push else None, Beat(), limit)
+        outlet.follow(session, Cursor(session.log, hold=Hold.of(chunk, chars, ms, asyncio.get_running_loop().time)))
         writing = asyncio.create_task(outlet.write(), name="writer")
         await asyncio.sleep(0.001)
         try:
@@ -230,6 +232,84 @@ async def test_words_leave_at_their_end() -> None:
         assert it.wire.texts() == ["hello "], "at once: of the first piece nothing has left"
         it.session.log.append(Start(run="r2"))
         assert it.wire.texts() == ["hello ", "wor"]
+
+
+async def test_held_text_leaves_at_its_time_without_anything_else_happening() -> None:
+    async with line(chars=100, ms=500) as it:
+        it.text("a")
+        await asyncio.sleep(0.3)
+        it.text("b")
+        await asyncio.sleep(0.19)
+        assert it.wire.texts() == []
+        await asyncio.sleep(0.02)
+        assert it.wire.texts() == ["ab"], "half a second behind the first of it"
+        it.text("c", "d")
+        await asyncio.sleep(0.49)
+        assert it.wire.texts() == ["ab"]
+        await asyncio.sleep(0.02)
+        assert it.wire.texts() == ["ab", "cd"], "and again"
+
+
+async def test_held_text_leaves_inside_the_append_that_makes_it_enough() -> None:
+    async with line(chars=4, ms=500) as it:
+        it.text("ab")
+        await asyncio.sleep(0.1)
+        it.text("cd")
+        assert it.wire.texts() == ["abcd"]
+        await asyncio.sleep(0.45)
+        it.text("e")
+        await asyncio.sleep(0.3)
+        assert it.wire.texts() == ["abcd"], "it is held from when it came, whenever the one before it was due"
+        await asyncio.sleep(0.21)
+        assert it.wire.texts() == ["abcd", "e"]
+        it.text("f")
+        it.session.log.append(Start(run="r2"))
+        assert it.wire.texts() == ["abcd", "e", "f"], "anything else waits for nothing"
+
+
+async def test_text_that_the_next_turn_has_is_held_from_then_on() -> None:
+    async with line(ms=500) as it:
+        it.session.log.append(Start(run="r2"))
+        it.text("a", "b")
+        await asyncio.sleep(0.49)
+        assert it.wire.texts() == []
+        await asyncio.sleep(0.02)
+        assert it.wire.texts() == ["ab"]
+
+
+async def test_held_text_waits_for_a_pause_and_for_room() -> None:
+    async with line(ms=500) as it:
+        it.text("a")
+        it.outlet.hold()
+        await asyncio.sleep(1)
+        assert it.wire.texts() == []
+        it.outlet.release()
+        await asyncio.sleep(0.001)
+        assert it.wire.texts() == ["a"], "its time had passed"
+        it.wire.room = 0
+        it.text("b")
+        await asyncio.sleep(1)
+        it.wire.emptied.set()
+        await asyncio.sleep(0.001)
+        assert [frame["data"] for frame in it.wire.sent] == ["b"]
+
+
+async def test_under_any_other_server_held_text_leaves_at_its_time_too() -> None:
+    async with line(ms=500, push=False) as it:
+        it.wire.emptied.set()
+        it.text("a")
+        await asyncio.sleep(0.49)
+        assert it.wire.sent == []
+        await asyncio.sleep(0.02)
+        assert [frame["data"] for frame in it.wire.sent] == ["a"]
+
+
+async def test_a_client_that_goes_leaves_no_timer() -> None:
+    async with line(ms=500) as it:
+        it.text("a")
+        it.outlet.leave()
+        await asyncio.sleep(1)
+        assert it.wire.texts() == []
 
 
 async def test_messagepack_leaves_as_binary() -> None:
