@@ -26,8 +26,8 @@ from agent_ws.streams import ChunkMode, boundary
 from agent_ws.testing.client import Client, Closed, Refused, connect, running
 from agent_ws.testing.invariants import Broken, Copy, check_copy, check_log
 
-TICK = 1e-6
-"""Virtual time in which everything that can go on without a timer has gone on."""
+TICK = 0.006
+"""Virtual time in which everything has gone on that needs no timer longer than what gathers text (`outlet.GATHER_S`)."""
 LONG = 2000.0
 """Longer than every limit of a run together."""
 SETTINGS = Settings(limits=Limits(queued=2))
@@ -211,6 +211,9 @@ class Drive:
 
 # The tabs
 
+BUFFERS = ((0, 0), (20, 0), (0, 100), (40, 1000))
+"""`buffer_chars` and `buffer_ms` of every fourth connection."""
+
 
 class Tab:
     """One client of the session; its copy outlives its connections."""
@@ -220,6 +223,7 @@ class Tab:
         self.copy = Copy()
         self.client: Client | None = None
         self.chunk: ChunkMode = chunk
+        self.buffer = BUFFERS[0]
         self.opened = False
         """The `session` frame has come."""
         self.paused = False
@@ -257,7 +261,9 @@ class Tab:
         self.client, self.closed, self.opened = client, None, False
         self.unanswered.clear()
         self.chunk = chunk
+        self.buffer = BUFFERS[world.connections % len(BUFFERS)]
         hello: dict[str, Any] = {"type": "hello", "chunk": chunk}
+        hello |= {name: n for name, n in zip(("buffer_chars", "buffer_ms"), self.buffer, strict=True) if n}
         if when_busy is not None:
             hello["when_busy"] = when_busy
         if world.session:
@@ -326,14 +332,16 @@ class Tab:
         if self.slow or self.paused:
             return
         rest = events[self.copy.cursor.seq :]
-        if self.chunk == "token":
+        chars, ms = self.buffer
+        if self.chunk == "token" and not chars and not ms:
             held = bool(rest)
         else:
-            # Only the unfinished end of the last text may be held back.
+            # Only the end of the last text may be held back: an unfinished one, or where more was asked for.
             text = "".join(e.data for e in rest if isinstance(e, Content | Thinking))[self.copy.cursor.part :]
             same = len({(type(e), e.run, e.agent, getattr(e, "section", None)) for e in rest}) <= 1
             texts = all(isinstance(e, Content | Thinking) for e in rest)
-            held = bool(rest) and not (texts and same and boundary(text, self.chunk) == 0)
+            wanted = len(text) < chars or ms or boundary(text, self.chunk) == 0
+            held = bool(rest) and not (texts and same and wanted)
         if held:
             raise Broken(
                 f"expected a complete copy, got one up to {self.copy.cursor} of {len(events)}; next: {rest[0]}"

@@ -83,10 +83,11 @@ def plain(frames: list[Frame]) -> list[tuple[Any, ...]]:
 
 
 @virtual
+@pytest.mark.parametrize("buffer", [{}, {"buffer_chars": 6}, {"buffer_ms": 200}])
 @pytest.mark.parametrize("chunk", ["token", "word", "sentence"])
-async def test_from_every_position_on_another_connection(chunk: str) -> None:
+async def test_from_every_position_on_another_connection(chunk: str, buffer: dict[str, int]) -> None:
     async with serving(Scripted(STORY)) as app, connect(app) as client:
-        opened = await hello(client, chunk=chunk)
+        opened = await hello(client, None, chunk=chunk, **buffer)
         for message in ("one", "two"):
             await client.send({"message": message})
             await client.until("settled")

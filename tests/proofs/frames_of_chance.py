@@ -67,7 +67,10 @@ class Chance:
             case "null":
                 return None
             case "integer":
-                return rng.choice((0, 1, rng.randrange(100), rng.getrandbits(53), schema.get("maximum", 9)))
+                most = schema.get("maximum", 9)
+                return min(most, rng.choice((0, 1, rng.randrange(100), rng.getrandbits(53), most)))
+            case "boolean":
+                return rng.random() < 0.5
             case "string":
                 if name in self.known and rng.random() < 0.6:
                     return rng.choice(self.known[name])
@@ -276,6 +279,8 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> Verdict:
         case "string":
             within = isinstance(value, str) and schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 1e9)
             return "valid" if within else "bad"
+        case "boolean":
+            return "valid" if isinstance(value, bool) else "bad"
         case "integer":
             if isinstance(value, float) and value.is_integer():
                 return "gray"  # JSON Schema calls 1.0 an integer; no client writes it
@@ -320,7 +325,7 @@ def _optional(schema: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 ASKS: dict[str, dict[str, Any]] = {
-    "stream": _optional(_ask("Hello", "Short", without=("type", "chunk", "ticket")), "message"),
+    "stream": _optional(_ask("Hello", "Short", without=("type", "ticket")), "message"),
     "interrupt": _ask("Interrupt"),
     "reply": _ask("Reply", needed=("request",)),
 }
@@ -337,7 +342,7 @@ def is_query(parameters: Mapping[str, str]) -> Verdict:
     if any(value.lower() == "null" for value in parameters.values()):
         return "gray"
     texts: dict[str, Any] = dict(parameters)
-    for name in ("after", "part"):
+    for name in ("after", "part", "buffer_chars", "buffer_ms"):
         if name in texts:
             if not WHOLE.fullmatch(texts[name]):
                 return "gray" if re.search("[0-9]", texts[name]) else "bad"

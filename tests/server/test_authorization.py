@@ -43,7 +43,10 @@ PLAIN: dict[str, Any] = {
     "part": 0,
     "seen": 0,
     "reason": "x",
+    "redo": True,
     "chunk": "word",
+    "buffer_chars": 8,
+    "buffer_ms": 100,
     "when_busy": "queue",
 }
 """The fields that name nothing, with a value."""
