@@ -27,7 +27,7 @@ from agent_ws.testing.client import Client, Closed, Refused, connect, running
 from agent_ws.testing.invariants import Broken, Copy, check_copy, check_log
 
 TICK = 0.006
-"""Virtual time in which everything has gone on that needs no timer longer than what gathers text (`outlet.GATHER_S`)."""
+"""Virtual time in which everything has gone on that needs no timer longer than the one that gathers text."""
 LONG = 2000.0
 """Longer than every limit of a run together."""
 SETTINGS = Settings(limits=Limits(queued=2))
