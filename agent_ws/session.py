@@ -70,7 +70,7 @@ class Session:
         self._services = services
         self._messages: dict[str, Accepted] = {}
         self._known_runs: set[str] = set()
-        self._unsettled: set[Run] = set()
+        self._unsettled: list[Run] = []
         """Runs that began and have no receipt: more than one where a task was slow to go."""
         self._ended: dict[str, int] = {}
         """Runs with an ending, and how many characters of each count as seen."""
@@ -308,7 +308,7 @@ class Session:
 
     def _begin(self, run: Run) -> None:
         self.active = run
-        self._unsettled.add(run)
+        self._unsettled.append(run)
         services = self._services
         self._history.take(self.log.read(self._told))
         self._told = self.log.tail
@@ -325,8 +325,8 @@ class Session:
 
     def _changed(self, run: Run) -> None:
         """A run got its ending, or its receipt."""
-        if run.phase is Phase.SETTLED:
-            self._unsettled.discard(run)
+        if run.phase is Phase.SETTLED and run in self._unsettled:  # one that was queued never began
+            self._unsettled.remove(run)
         if run.phase is Phase.ENDED:
             seen = run.ending.seen if isinstance(run.ending, Interrupted) else None
             self._ended[run.id] = run.writer.chars if seen is None else seen

@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import re
 import secrets
+from collections.abc import Awaitable
 from hashlib import sha256
 from math import ceil
 
@@ -40,23 +41,23 @@ SHOWN = 100
 
 
 class Guard:
-    """ASGI middleware: answers 403 to what must not pass, before anything else sees it."""
+    """ASGI middleware: answers 403 to what must not pass, before anything else sees it. No coroutine of its own, which
+    a WebSocket would hold as long as it lasts.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._origins = frozenset(settings.origins)
         self._hosts = frozenset(name.lower() for name in settings.hosts)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan" or path_of(scope) in PROBES:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         note(logging.WARNING, "refused a request", error=FrameError(refusal, code="forbidden"), kind=scope["type"])
-        await refuse(scope, receive, send, 403, "forbidden", refusal)
+        return refuse(scope, receive, send, 403, "forbidden", refusal)
 
     def _refusal(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)

@@ -11,6 +11,7 @@ import logging
 import struct
 import sys
 from asyncio import TimerHandle
+from collections.abc import Generator
 from typing import Any, Literal
 
 import uvicorn
@@ -19,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, Protocol
 from websockets.server import ServerProtocol
 from websockets.version import version as websockets_version
 
@@ -146,8 +147,22 @@ def _head(opcode: int, size: int) -> bytes:
     return struct.pack("!BBQ", opcode, 127, size)
 
 
-class _Messages(ServerProtocol):
-    """A message that is not complete forbids no close frame (RFC 6455, 5.4): websockets calls that a fault."""
+class _Frames(Protocol):
+    """The parser of frames, which `ServerProtocol` calls at the end of its own."""
+
+    def parse(self) -> Generator[None]:
+        """Nothing: as long as it went on in there, the parser of the handshake would hold the request, 2 KiB."""
+        yield from ()
+
+
+class _Messages(ServerProtocol, _Frames):
+    """What websockets does otherwise than we would: a message that is not complete forbids no close frame (RFC 6455,
+    5.4), and the handshake is forgotten behind it.
+    """
+
+    def parse(self) -> Generator[None]:
+        yield from super().parse()
+        yield from Protocol.parse(self)
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
@@ -186,6 +201,27 @@ class _Inbox:
         return self._next.pop()
 
 
+class _Gate:
+    """An event that is set nearly always. asyncio's takes 760 bytes: here one is there while it is not set."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self) -> None:
+        self._opened: asyncio.Event | None = None
+
+    def set(self) -> None:
+        if self._opened is not None:
+            self._opened.set()
+            self._opened = None
+
+    def clear(self) -> None:
+        self._opened = self._opened or asyncio.Event()
+
+    async def wait(self) -> None:
+        if self._opened is not None:
+            await self._opened.wait()
+
+
 class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     """A WebSocket whose client is told, then cut off, when it takes nothing from a full socket. Its messages have a
     limit of fragments too: empty ones count for nothing in their size. And what an application never sees counts for
@@ -195,13 +231,33 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
     that has to be ready for everything.
     """
 
+    # uvicorn sets more attributes than the 30 for which Python lets instances share a dict's keys: each WebSocket would
+    # have a dict of its own, of 1.5 KiB. Those of its names that are listed here are not the dict's.
+    __slots__ = (
+        "app",
+        "app_state",
+        "asgi_version",
+        "config",
+        "conn",
+        "connections",
+        "default_headers",
+        "logger",
+        "loop",
+        "root_path",
+        "tasks",
+        "transport",
+    )
+
     _full = False
     """The socket takes nothing more at the moment."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn.__class__ = _Messages  # uvicorn makes it, and asks nobody of which class
+        self.conn.parser = self.conn.parse()
+        next(self.conn.parser)
         self.queue = _Inbox()  # pyright: ignore[reportAttributeAccessIssue] - all of a queue's methods that are used
+        self.writable = _Gate()  # pyright: ignore[reportAttributeAccessIssue] - and all of an event's
 
     def start_keepalive(self) -> None:
         super().start_keepalive()

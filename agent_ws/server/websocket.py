@@ -129,13 +129,15 @@ class Client:
         self._session: Session | None = None
         self._given_back: list[Callable[[], object]] = []
         """What is done when the client goes. No ExitStack: an idle client is to be small."""
+        self._patience: asyncio.TimerHandle | None = None
+        """What ends its time for the first frame."""
         self._waiting: asyncio.TaskGroup = asyncio.TaskGroup()
 
     async def serve(self) -> None:
         """Serve until either side is finished."""
         gateway = self._gateway
-        patience = asyncio.get_running_loop().call_later(gateway.settings.timeouts.hello, self._late)
-        self._given_back += (gateway.join(self._outlet.drain), patience.cancel, gateway.house.watch(self._sweep))
+        self._patience = asyncio.get_running_loop().call_later(gateway.settings.timeouts.hello, self._late)
+        self._given_back += (gateway.join(self._outlet.drain), self._heard, gateway.house.watch(self._sweep))
         self._visitor.on_end(self._log_out)
         try:
             async with asyncio.TaskGroup() as group:
@@ -179,6 +181,12 @@ class Client:
             for effect in self._connection.overrun():
                 await self._serve(effect)
 
+    def _heard(self) -> None:
+        """The first frame has come, or none will. A timer that nobody needs is half a KiB."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
     def _late(self) -> None:
         for effect in self._connection.timed_out():
             self._give_up(effect.error if self._visitor.owner is not None else unauthorized())
@@ -204,6 +212,7 @@ class Client:
                 assert_never(effect)
 
     async def _open(self, hello: Hello) -> None:
+        self._heard()
         gateway, visitor, limits = self._gateway, self._visitor, self._gateway.settings.limits
         token = None
         try:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from wire import DEADLINE_S, NDJSON, STREAM, eventually
 
@@ -27,6 +28,9 @@ from agent_ws.server.app import build_app
 from agent_ws.server.outlet import PUSH
 from agent_ws.server.protocols import SLOW_CLIENT, StallingHttp, StallingWebSocket
 from agent_ws.server.serve import GC_LEFT, GC_THRESHOLDS, Server, make_server, room
+
+SHARED = 30
+"""Attributes for which instances share the keys of their dicts (CPython's `SHARED_KEYS_MAX_SIZE`)."""
 
 # What is used of uvicorn
 
@@ -110,23 +114,49 @@ async def test_the_websocket_protocol_has_what_we_use_of_it() -> None:
     assert isinstance(protocol.conn, ServerProtocol)
     theirs = WebSocketsSansIOProtocol(config_of(), ServerState(), {})
     assert isinstance(theirs.queue, asyncio.Queue)
+    assert isinstance(theirs.writable, asyncio.Event)
     for source in (WebSocketsSansIOProtocol, StallingWebSocket):
-        used = set(re.findall(r"self\.queue\.(\w+)", inspect.getsource(source)))
-        assert used <= {"put_nowait", "get", "empty"}, "all that ours has"
+        for ours, has in (("queue", {"put_nowait", "get", "empty"}), ("writable", {"set", "clear", "wait"})):
+            used = set(re.findall(rf"self\.{ours}\.(\w+)", inspect.getsource(source)))
+            assert used <= has, "all that ours has"
     assert protocol.handshake_complete is False
     assert protocol.close_sent is False
-    assert protocol.writable.is_set()
-    protocol.pause_writing()
-    assert not protocol.writable.is_set()  # what holds `send` while the socket is full
-    protocol.resume_writing()
-    assert protocol.writable.is_set()
-    protocol.pause_writing()
-    protocol.connection_lost(None)
-    assert protocol.writable.is_set()
+    await protocol.writable.wait()
+    for free in (protocol.resume_writing, lambda: protocol.connection_lost(None)):
+        waiting: list[asyncio.Task[Any]] = []
+        for _ in range(2):
+            protocol.pause_writing()  # as often as it likes
+            waiting.append(asyncio.create_task(protocol.writable.wait()))  # what holds `send` meanwhile
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        free()
+        await asyncio.gather(*waiting)
+        await protocol.writable.wait()
     assert protocol.disconnected
     with pytest.raises(ClientDisconnected):
         await protocol.send({"type": "websocket.send", "text": "x"})
     assert issubclass(ClientDisconnected, OSError)
+
+
+async def test_a_websocket_holds_no_more_than_it_needs() -> None:
+    """Each of these is a KiB or two for each client that is idle."""
+    protocol, _ = await opened()
+    gc.collect()
+    assert not [it for it in gc.get_objects() if isinstance(it, Request)], "nobody asks for the handshake any more"
+    come_and_go = {"request", "response", "_full", "_left", "_seat", "_stall"}
+    assert len(vars(protocol).keys() | come_and_go) <= SHARED, "else its attributes have a dict of their own"
+    protocol.data_received(b"\x81\x82\0\0\0\0hi")
+    assert await protocol.queue.get() == {"type": "websocket.receive", "text": "hi"}
+    await ended(protocol)
+
+
+async def test_frames_may_come_in_one_piece_with_the_handshake() -> None:
+    text = b"\x81\x82\0\0\0\0hi"
+    for cut in range(len(text) + 1):
+        protocol, _ = await opened(behind=text[:cut])
+        protocol.data_received(text[cut:])
+        assert await protocol.queue.get() == {"type": "websocket.receive", "text": "hi"}
+        await ended(protocol)
 
 
 async def test_a_close_is_sent_as_uvicorn_sends_it() -> None:
@@ -159,7 +189,7 @@ async def opened(offers: bytes = b"", **options: Any) -> tuple[StallingWebSocket
     protocol = StallingWebSocket(config, ServerState(), {})
     pipe = Pipe()
     protocol.connection_made(pipe)
-    protocol.data_received(HANDSHAKE % offers)
+    protocol.data_received(HANDSHAKE % offers + options.get("behind", b""))
     await eventually(lambda: protocol.handshake_complete)
     pipe.written = b""
     return protocol, pipe
@@ -496,6 +526,33 @@ async def test_what_a_slow_client_is_behind_stays_in_the_log_and_not_in_its_sock
     held = max(c.transport.get_write_buffer_size() for c in site.server.server_state.connections)
     assert held < 300_000
     slow.cut()
+
+
+async def test_a_silent_websocket_holds_no_more_coroutines_than_it_needs(make_site: MakeSite) -> None:
+    """Each is a quarter of a KiB for each client, and what Starlette's router holds beside them is 2 KiB."""
+    site = await make_site(Scripted(["a"]))
+    client = await site.websocket()
+    client.send('{"type":"hello"}')
+    await client.until("session")
+    (task,) = site.server.server_state.tasks
+    waits: Any = task.get_coro()
+    held: list[str] = []
+    while inspect.iscoroutine(waits):
+        held.append(waits.__qualname__)
+        waits = waits.cr_await
+    assert held == [
+        "WebSocketsSansIOProtocol.run_asgi",
+        "Starlette.__call__",
+        "ServerErrorMiddleware.__call__",
+        "Doorkeeper.__call__",
+        "Admission.__call__",
+        "WebSocketEndpoint.__call__",
+        "Client.serve",
+        "Outlet.write",
+        "Outlet._stir_awaited",
+    ]
+    timers = [it for it in gc.get_objects() if isinstance(it, asyncio.TimerHandle) and not it.cancelled()]
+    assert not [it for it in timers if "Client._late" in repr(it)], "the time for its first frame is over"
 
 
 async def test_the_app_alone_has_what_the_protocols_look_for() -> None:
