@@ -7,6 +7,8 @@ server to start.
 import importlib
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +27,7 @@ def chosen(name: str | None) -> str:
 
 
 def resolve(name: str | None) -> Agent:
-    """The agent that `name` means: `demo`, `anthropic`, or `module:attribute` of your own.
+    """The agent that `name` means: `demo`, `anthropic`, `openai`, or `module:attribute` of your own.
 
     For None see `chosen`. Modules are found as Python finds them, and in the current directory. Raises `NoSuchAgent`;
     what your module itself raises while it is imported comes through.
@@ -39,15 +41,32 @@ def resolve(name: str | None) -> Agent:
             from .anthropic import default  # noqa: PLC0415 - see the rule above
 
             return default()
+        case "openai":
+            with _extra("openai"):
+                from .openai import default  # noqa: PLC0415 - see the rule above
+
+                return default()
         case own:
             return _own(own)
+
+
+@contextmanager
+def _extra(name: str) -> Generator[None]:
+    """Say what to install where the library of an extra is missing, which has the extra's name."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise NoSuchAgent(f"expected the library {name}, which is not here: pip install 'agent-ws[{name}]'") from None
 
 
 def _own(name: str) -> Agent:
     module_name, colon, path = name.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
         raise NoSuchAgent(
-            f"expected an agent `demo`, `anthropic` or `module:attribute` (such as `my_agents:support`), got {name!r}"
+            "expected an agent `demo`, `anthropic`, `openai` or `module:attribute` (such as `my_agents:support`), "
+            f"got {name!r}"
         )
     if module_name.endswith(".py"):
         raise NoSuchAgent(f"expected a module's name, got a file's: write {module_name.removesuffix('.py')}:{path}")

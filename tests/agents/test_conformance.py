@@ -8,10 +8,13 @@ from itertools import count
 from typing import Any
 
 import anthropic
+import chat
+import openai
 import provider as messages
 from provider import Cut, Event, Hang, Provider, Refuse, Step
 
 from agent_ws.agents.anthropic import Anthropic
+from agent_ws.agents.openai import OpenAI
 from agent_ws.attempts import Retry
 from agent_ws.testing.agents import AgentSuite, Subject
 from agent_ws.tools import Tool
@@ -118,3 +121,35 @@ class TestAnthropic(AgentSuite):
             Anthropic(client=client, tools=tools, retry=ONCE) as agent,
         ):
             yield Subject(agent, Messages(provider))
+
+
+class Chat(Wire):
+    """OpenAI's."""
+
+    def answer(self, *pieces: str) -> list[Step]:
+        return chat.answer(*pieces)
+
+    def begun(self, *pieces: str) -> list[Step]:
+        return chat.text(*pieces)
+
+    def calling(self, calls: Sequence[tuple[str, str, str]]) -> list[Step]:
+        made = [
+            step
+            for index, (id, name, text) in enumerate(calls)
+            for step in chat.call(name, text[:4], text[4:], index=index, id=id)
+        ]
+        return [*made, *chat.closing("tool_calls")]
+
+    def plain(self, step: Step) -> bytes:
+        return step if isinstance(step, bytes) else f"data: {json.dumps(step, ensure_ascii=False)}\n\n".encode()
+
+
+class TestOpenAI(AgentSuite):
+    @asynccontextmanager
+    async def subject(self, *tools: Tool) -> AsyncGenerator[Subject]:
+        async with (
+            chat.ChatProvider() as provider,
+            openai.AsyncOpenAI(api_key="sk-test", base_url=f"{provider.url}/v1") as client,
+            OpenAI(client=client, tools=tools, retry=ONCE) as agent,
+        ):
+            yield Subject(agent, Chat(provider))

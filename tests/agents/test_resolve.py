@@ -61,6 +61,23 @@ def test_with_a_key_or_by_name_it_is_anthropic(name: str | None, monkeypatch: py
     assert resolve("demo") is demo
 
 
+def test_openai_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def made(_turn: Turn) -> None:
+        pass
+
+    monkeypatch.setitem(sys.modules, "agent_ws.agents.openai", SimpleNamespace(default=lambda: made))
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    assert resolve("openai") is made
+    assert resolve(None) is demo
+
+
+def test_where_its_library_is_missing_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "agent_ws.agents.openai", raising=False)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(NoSuchAgent, match=r"pip install 'agent-ws\[openai\]'"):
+        resolve("openai")
+
+
 def test_an_own_agent_is_found_in_the_current_directory_also_by_a_dotted_attribute() -> None:
     assert callable(resolve("mine_for_resolve:agent"))
     assert type(resolve("mine_for_resolve:team.support")).__name__ == "Support"
@@ -69,7 +86,7 @@ def test_an_own_agent_is_found_in_the_current_directory_also_by_a_dotted_attribu
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("dmeo", r"expected an agent `demo`, `anthropic` or `module:attribute`.*got 'dmeo'"),
+        ("dmeo", r"expected an agent `demo`, `anthropic`, `openai` or `module:attribute`.*got 'dmeo'"),
         ("my-agent:x", "got 'my-agent:x'"),
         ("mine_for_resolve:", "got 'mine_for_resolve:'"),
         (":agent", "got ':agent'"),

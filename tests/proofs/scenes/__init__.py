@@ -1,6 +1,6 @@
 """What the proof `cancel` sweeps."""
 
-from . import closings, connections, runs, stores, streams, tools
+from . import chats, closings, connections, runs, stores, streams, tools
 from .scene import Case, Scene
 
 __all__ = ["SCENES", "Case", "Scene"]
@@ -12,5 +12,6 @@ SCENES: tuple[Scene, ...] = (
     *connections.SCENES,
     *streams.SCENES,
     *tools.SCENES,
+    *chats.SCENES,
 )
 """A case's number has a scene's place in here."""

@@ -29,9 +29,12 @@ SILENT = [*opening(), *thinking("hm"), *text("a", "b", "c", index=1), HANG]
 class ProviderTalk(Talk):
     """A talk with an agent that asks the provider, which is asked what it saw."""
 
-    def __init__(self, provider: Provider, *args: Any, **options: Any) -> None:
+    def __init__(
+        self, provider: Provider, *args: Any, ok: Sequence[Step] = tuple(answer("ok")), **options: Any
+    ) -> None:
         super().__init__(*args, others=lambda: 2 * provider.open, **options)
         self._provider = provider
+        self._ok = ok
 
     async def answered(self, session: Session) -> None:
         provider, receipt = self._provider, self.receipt
@@ -40,7 +43,7 @@ class ProviderTalk(Talk):
             expect(receipt.upstream_closed, f"expected a receipt of a connection that was closed, got {receipt}")
         else:
             expect(receipt.upstream_closed is not False, f"expected no connection to be left, got {receipt}")
-        provider.script(*answer("ok"))
+        provider.script(*self._ok)
         await super().answered(session)  # it takes the history, and the pool still has connections to give
         provider.requests.clear()
 
