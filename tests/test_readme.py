@@ -8,12 +8,13 @@ import pytest
 
 from agent_ws import build_app
 from agent_ws.testing.client import Closed, connect, running
-from agent_ws.turn import Agent
+from agent_ws.tools import Asked, Tool, use_all
+from agent_ws.turn import Agent, Turn
 
 pytestmark = pytest.mark.virtual
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SMALLEST, RICHER, LOGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SMALLEST, RICHER, TOOL, LOGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def agent_of(block: str) -> Agent:
@@ -46,6 +47,26 @@ async def test_the_richer_agent_asks_and_acts() -> None:
         asked = await client.until("request")
         await client.send({"type": "reply", "request": asked["request"], "data": {"approved": False}})
         assert (await client.until("content"))["data"] == "Nothing was deleted."
+
+
+async def test_the_tool_is_asked_for_and_deletes_no_root() -> None:
+    names: dict[str, Any] = {}
+    exec(TOOL, names)  # noqa: S102 - our own page
+    tool: Tool = names["delete"]
+    assert tool.schema["properties"] == {"path": {"type": "string", "description": "Which one, from the root."}}
+
+    async def agent(turn: Turn) -> str:
+        calls = [Asked(turn.begin_tool("delete"), "delete", {"path": path}) for path in ("/a", "/")]
+        return " ".join(output.output for output in await use_all(turn, {"delete": tool}, calls))
+
+    app = build_app(agent)
+    async with running(app), connect(app) as client:
+        await client.send({"message": "go"})
+        for _ in range(2):
+            asked = await client.until("request")
+            await client.send({"type": "reply", "request": asked["request"], "data": {"approved": True}})
+        await client.until("done")
+        assert client.text() == "/a is gone. That is everything: name one file."
 
 
 async def test_the_check_lets_in_who_is_logged_in_and_nobody_else() -> None:

@@ -72,7 +72,7 @@ def calls(tree: ast.AST) -> set[str]:
     return found
 
 
-SETS_UP = {"server/logs.py", "agents/anthropic.py", "agents/openai.py"}
+SETS_UP = {"server/logs.py", "agents/anthropic.py", "agents/openai.py", "tools/mcp.py"}
 """They set up loggers, and write nothing."""
 
 

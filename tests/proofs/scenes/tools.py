@@ -11,6 +11,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from mcp import Client
+from mcp.server.mcpserver import MCPServer
+
 from agent_ws.errors import ToolError
 from agent_ws.events import Done, Error, Event, Interrupted, Request, ToolResult
 from agent_ws.run import Phase
@@ -18,10 +21,11 @@ from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Settings, Timeouts
 from agent_ws.tools import Asked, Tool, Work, named, tool, use_all
+from agent_ws.tools.mcp import McpTools
 from agent_ws.turn import ToolCall, Turn
 
 from .runs import part, pauses
-from .scene import Case, Notes, Scene, Script, Talk, interrupt, playing, warm
+from .scene import Case, Notes, Scene, Script, Talk, becomes, interrupt, playing, warm
 
 
 class Noted(Tool):
@@ -200,6 +204,49 @@ def using(
     return world
 
 
+class Served:
+    """An MCP server in this process, which notes what goes on in it."""
+
+    def __init__(self) -> None:
+        self.going = 0
+        self.server = MCPServer("served")
+        self.server.tool(name="serve")(self.serve)
+
+    async def serve(self) -> str:
+        """Take some steps."""
+        self.going += 1
+        try:
+            await pauses(5)
+        finally:
+            self.going -= 1
+        return "served"
+
+
+class ServedTalk(ToolTalk):
+    """Nothing goes on at the server that nobody waits for."""
+
+    served: Served
+
+    async def case(self, k: int) -> bool:
+        whole = await super().case(k)
+        await becomes(lambda: self.served.going == 0, lambda: f"{self.served.going} calls go on at the server")
+        return whole
+
+
+@asynccontextmanager
+async def served(_: Path) -> AsyncGenerator[Case]:
+    """The world of a run that calls an MCP server, twice at once and once more."""
+    notes, at = Notes(), Served()
+    script = calling([("serve", {}), ("serve", {})], [("serve", {})])
+    async with McpTools(connect=lambda: Client(at.server, mode="legacy")) as [serve]:
+        agent = playing(script({"serve": Noted(serve, notes)}), notes)
+        async with Sessions(agent, Settings()) as sessions:
+            await warm(sessions)
+            talk = ServedTalk(sessions, notes)
+            talk.served = at
+            yield talk.case
+
+
 def allowing(session: Session) -> None:
     """Somebody allows the first call and refuses the second."""
 
@@ -230,6 +277,7 @@ SCENES = (
     Scene("calls in a part, stopped alone", using(PARTS, stop=part, ending=Done), virtual=True),
     Scene("calls in parts, all stopped", using(PARTS), virtual=True),
     Scene("calls, shut down", using(APART, stop=Session.shut_down), virtual=True),
+    Scene("calls of an MCP server", served, virtual=True),
     Scene("calls in threads", using(THREADS)),
     Scene("calls in threads that take no notice", using(DEAF)),
 )
