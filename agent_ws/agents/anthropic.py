@@ -38,6 +38,7 @@ from ..journal import note
 from ..tools import Asked, Tool
 from ..turn import BREATH, Turn
 from .loop import Model, ModelAgent, Options, Reply, Said, Told
+from .refusals import LATE, refusal
 
 MODEL = "claude-sonnet-5-5"
 MAX_TOKENS = 32_000
@@ -47,7 +48,6 @@ THINKING: ThinkingConfigParam = {"type": "adaptive", "display": "summarized"}
 take for a hang."""
 TIMEOUT = httpx2.Timeout(10.0, read=None)
 """To connect and to send. How long an answer may be silent is the gateway's to say, by its own `Timeouts`."""
-LATE = "The provider did not answer in time: try again later."
 
 STATUSES = {
     "invalid_request_error": 400,
@@ -236,34 +236,9 @@ class Anthropic(ModelAgent):
         status = error.status_code
         if status < 400:  # noqa: PLR2004 - HTTP's own number: the error came inside a stream
             status = STATUSES.get(error.type or "", 500)
-        code, wait = "provider_error", asked_to_wait(error.response.headers)
-        retry = status in (408, 409, 429) or status >= 500  # noqa: PLR2004 - the same
-        match status:
-            case 401:
-                message = "The API key was refused: check ANTHROPIC_API_KEY."
-            case 402:
-                message = "The provider's account can't pay for this: check its billing."
-            case 403:
-                message = f"The API key may not use {self.name}: check its permissions."
-            case 404:
-                message = f"The provider does not know {self.name}: check AGENT_WS_MODEL and ANTHROPIC_BASE_URL."
-            case 408 | 504:
-                code, message = "provider_timeout", LATE
-            case 413:
-                message = "The conversation is too long for the provider: begin a new one."
-            case 429:
-                when = "later" if wait is None else f"in {wait:g} s"
-                message = f"The provider takes no more requests from this API key for now: try again {when}."
-            case 529:
-                message = "The model is overloaded: try again later."
-            case _ if status >= 500:  # noqa: PLR2004 - the same
-                message = f"The provider failed (status {status}): try again later."
-            case _:
-                message = f"The provider refused the request (status {status})."
-                # Which of our own parameters it speaks of is safe to say, and mostly all that is needed.
-                if named := [name for name in request if re.search(rf"\b{name}\b", error.api_message or "")]:
-                    message += f" It names: {', '.join(named)}."
-        return RunError(message, code=code, retry=retry, wait=wait)
+        wait = asked_to_wait(error.response.headers)
+        said = error.api_message or ""
+        return refusal(status, said, model=self.name, prefix="ANTHROPIC", parameters=request, wait=wait)
 
 
 def default() -> Anthropic:
