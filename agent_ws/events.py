@@ -62,6 +62,15 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
         )
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        """What has come since a running total was `other`."""
+        return Usage(
+            input_tokens=self.input_tokens - other.input_tokens,
+            output_tokens=self.output_tokens - other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens - other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens - other.cache_write_tokens,
+        )
+
 
 class Call(Struct, frozen=True, gc=False):
     """A tool call that an agent announces."""

@@ -451,11 +451,4 @@ class _Answer:
             cache_read_tokens=total(counted.cache_read_input_tokens, told.cache_read_tokens),
             cache_write_tokens=total(counted.cache_creation_input_tokens, told.cache_write_tokens),
         )
-        self._turn.report(
-            Usage(
-                input_tokens=now.input_tokens - told.input_tokens,
-                output_tokens=now.output_tokens - told.output_tokens,
-                cache_read_tokens=now.cache_read_tokens - told.cache_read_tokens,
-                cache_write_tokens=now.cache_write_tokens - told.cache_write_tokens,
-            )
-        )
+        self._turn.report(now - told)

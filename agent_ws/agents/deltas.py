@@ -158,11 +158,4 @@ class Answer:
             cache_write_tokens=written,
         )
         told, self._told = self._told, now
-        self._turn.report(
-            Usage(
-                input_tokens=now.input_tokens - told.input_tokens,
-                output_tokens=now.output_tokens - told.output_tokens,
-                cache_read_tokens=now.cache_read_tokens - told.cache_read_tokens,
-                cache_write_tokens=now.cache_write_tokens - told.cache_write_tokens,
-            )
-        )
+        self._turn.report(now - told)

@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import anthropic
 import httpx2
 import pytest
+from asking import KEY, SAID, ask, fresh_logs, leaks, settled, the, words, written
 from provider import (
     HANG,
     Cut,
@@ -28,13 +28,10 @@ from agent_ws.agents.anthropic import MAX_TOKENS, MODEL, Anthropic, converted, d
 from agent_ws.attempts import Retry
 from agent_ws.events import Content, Done, Error, Event, Interrupted, Settled, Thinking, ToolStart, Usage
 from agent_ws.history import Message, Text, ToolOutput, ToolUse, history
-from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Limits, Settings, Timeouts
-from agent_ws.turn import Agent, Turn
+from agent_ws.turn import Turn
 
-KEY = "sk-ant-canary-key-7Qx"
-SAID = "canary-message-9Zt"
 ONCE = Retry(attempts=1, whole=0)
 """What a fault leads to is looked at here; what is done about it, in test_anthropic_tools.py."""
 
@@ -55,53 +52,15 @@ LIBRARIES = ("anthropic", "httpcore2")
 
 
 @pytest.fixture(autouse=True)
-def fresh_logs() -> Iterator[None]:
+def fresh() -> Iterator[None]:
     """The libraries' loggers as a new process has them."""
-    before = {name: logging.getLogger(name).level for name in LIBRARIES}
-    for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
-
-
-async def settled(session: Session) -> list[Event]:
-    """The log, once nothing is going."""
-    while session.busy:
-        await session.log.wait(session.log.tail)
-    return session.log.read(0)
-
-
-async def ask(agent: Agent, said: str = "hi", settings: Settings | None = None) -> list[Event]:
-    """One question in a session of its own: its log."""
-    async with Sessions(agent, settings or Settings()) as sessions:
-        session, _ = await sessions.create("me")
-        await session.say(said)
-        return await settled(session)
-
-
-async def written(session: Session, kind: type[Event]) -> None:
-    """Return when the log has an event of this kind."""
-    while not any(isinstance(event, kind) for event in session.log.read(0)):
-        await session.log.wait(session.log.tail)
-
-
-def words(events: list[Event]) -> str:
-    return "".join(event.data for event in events if isinstance(event, Content))
+    with fresh_logs(LIBRARIES):
+        yield
 
 
 def cached(text: str) -> dict[str, object]:
     """A block of text up to which the provider's cache should hold the request."""
     return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
-
-
-E = TypeVar("E")
-
-
-def the(kind: type[E], events: list[Event]) -> E:
-    """The one event of its kind."""
-    (one,) = (event for event in events if isinstance(event, kind))
-    return one
 
 
 # What it makes of an answer
@@ -421,14 +380,6 @@ MIDWAY: dict[str, tuple[Step, str, str]] = {
     "not UTF-8": (b"event: ping\ndata: \xff\n\n", "provider_error", "failed (UnicodeDecodeError)"),
     "overloaded": (OVERLOADED, "provider_error", "The model is overloaded"),
 }
-
-
-def leaks(events: list[Event], caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Where the key can be read, or in the log what the user said."""
-    shown = [str(event) for event in events if KEY in str(event)]
-    shown += [str(event) for event in events if isinstance(event, Error) and SAID in str(event)]
-    lines = [f"{record.name}: {record.getMessage()} {record.exc_text}" for record in caplog.records]
-    return shown + [line for line in lines if KEY in line or SAID in line]
 
 
 @pytest.mark.parametrize(("fault", "code", "message"), BEFORE.values(), ids=BEFORE)

@@ -5,11 +5,12 @@ reaches the provider.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import openai
 import pytest
+from asking import KEY, SAID, ask, every, fresh_logs, leaks, settled, the, words, written
 from chat import (
     DONE,
     ChatProvider,
@@ -43,14 +44,10 @@ from agent_ws.events import (
     Usage,
 )
 from agent_ws.history import Message, Text, history
-from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Limits, Settings, Timeouts
 from agent_ws.tools import Tool, tool
 from agent_ws.turn import Agent, Turn
-
-KEY = "sk-canary-key-7Qx"
-SAID = "canary-message-9Zt"
 
 
 @pytest.fixture
@@ -94,29 +91,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The environment and the libraries' loggers as a new process has them."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AGENT_WS_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    before = {name: logging.getLogger(name).level for name in LIBRARIES}
-    for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
-
-
-async def settled(session: Session) -> list[Event]:
-    """The log, once nothing is going."""
-    while session.busy:
-        await session.log.wait(session.log.tail)
-    return session.log.read(0)
-
-
-async def ask(agent: Agent, *said: str, settings: Settings | None = None) -> list[Event]:
-    """Questions in a session of its own: its log."""
-    async with Sessions(agent, settings or Settings()) as sessions:
-        session, _ = await sessions.create("me")
-        for one in said or ("hi",):
-            await session.say(one)
-            await settled(session)
-        return session.log.read(0)
+    with fresh_logs(LIBRARIES):
+        yield
 
 
 def once(model: OpenAI, tools: Sequence[Tool] = ()) -> Agent:
@@ -126,29 +102,6 @@ def once(model: OpenAI, tools: Sequence[Tool] = ()) -> Agent:
         await model.stream(turn, turn.messages, tools)
 
     return agent
-
-
-async def written(session: Session, kind: type[Event]) -> None:
-    """Return when the log has an event of this kind."""
-    while not any(isinstance(event, kind) for event in session.log.read(0)):
-        await session.log.wait(session.log.tail)
-
-
-def words(events: list[Event]) -> str:
-    return "".join(event.data for event in events if isinstance(event, Content))
-
-
-E = TypeVar("E")
-
-
-def every(kind: type[E], events: list[Event]) -> list[E]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def the(kind: type[E], events: list[Event]) -> E:
-    """The one event of its kind."""
-    (one,) = every(kind, events)
-    return one
 
 
 # What it makes of an answer
@@ -593,14 +546,6 @@ MIDWAY = {
     "by nothing": Fault(error(code=7, message=KEY), "failed (status 500)"),
     "by a word": Fault({"error": KEY}, "failed (status 500)"),
 }
-
-
-def leaks(events: list[Event], caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Where the key can be read, or in the log what the user said."""
-    shown = [str(event) for event in events if KEY in str(event)]
-    shown += [str(event) for event in events if isinstance(event, Error) and SAID in str(event)]
-    lines = [f"{record.name}: {record.getMessage()} {record.exc_text}" for record in caplog.records]
-    return shown + [line for line in lines if KEY in line or SAID in line]
 
 
 class Noted:
