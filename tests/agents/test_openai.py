@@ -617,6 +617,19 @@ async def test_a_passing_fault_is_asked_away_and_leaves_nothing(
     ]
 
 
+@pytest.mark.parametrize("steps", [[HANG], [*text("Hel"), HANG]], ids=["before the headers", "in mid-answer"])
+async def test_a_silent_provider_is_left_and_asked_again(
+    provider: ChatProvider, client: openai.AsyncOpenAI, steps: list[Step]
+) -> None:
+    provider.script(*steps)
+    provider.script(*answer("Hello"))
+    events = await ask(OpenAI(client=client, retry=Retry(base=0, first=0.2, silence=0.2)), "one", "two")
+    assert len(every(Done, events)) == 2
+    async with asyncio.timeout(5):
+        await provider.requests[0].disconnected.wait()
+    assert provider.requests[2].body["messages"][1]["content"] == "Hello"
+
+
 async def test_what_cannot_be_streamed_comes_in_one_piece(provider: ChatProvider, model: OpenAI) -> None:
     made = {"id": "a", "type": "function", "function": {"name": "look_up", "arguments": '{"word":"x"}'}}
     for _ in range(3):
