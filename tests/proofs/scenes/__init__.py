@@ -1,6 +1,6 @@
 """What the proof `cancel` sweeps."""
 
-from . import chats, closings, connections, runs, stores, streams, tools
+from . import chats, closings, connections, models, runs, stores, streams, tools
 from .scene import Case, Scene
 
 __all__ = ["SCENES", "Case", "Scene"]
@@ -13,5 +13,6 @@ SCENES: tuple[Scene, ...] = (
     *streams.SCENES,
     *tools.SCENES,
     *chats.SCENES,
+    *models.SCENES,
 )
 """A case's number has a scene's place in here."""

@@ -35,6 +35,8 @@ class ProviderTalk(Talk):
         super().__init__(*args, others=lambda: 2 * provider.open, **options)
         self._provider = provider
         self._ok = ok
+        self.asked: dict[str, Any] = {}
+        """The last request by which a conversation went on."""
 
     async def answered(self, session: Session) -> None:
         provider, receipt = self._provider, self.receipt
@@ -45,6 +47,7 @@ class ProviderTalk(Talk):
             expect(receipt.upstream_closed is not False, f"expected no connection to be left, got {receipt}")
         provider.script(*self._ok)
         await super().answered(session)  # it takes the history, and the pool still has connections to give
+        self.asked = provider.requests[-1].body
         provider.requests.clear()
 
 
