@@ -24,6 +24,7 @@ from .events import (
     SectionStart,
     Status,
     Thinking,
+    ToolInput,
     ToolResult,
     ToolRun,
     ToolStart,
@@ -123,6 +124,8 @@ class Writer:
                 if ended and (self.fenced or self._is_silenced(label, None)):
                     self.finished_late(item.tool)
                 self._put(replace(item, agent=label, at=self._wall()))
+            case ToolInput(data=data):
+                self._put(replace(item, agent=label, data=_well_formed(data)))
             case _:
                 self._put(replace(item, agent=label) if label else item)
 

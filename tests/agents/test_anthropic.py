@@ -26,7 +26,7 @@ from provider import (
 
 from agent_ws.agents.anthropic import MAX_TOKENS, MODEL, Anthropic, converted, default
 from agent_ws.attempts import Retry
-from agent_ws.events import Content, Done, Error, Event, Interrupted, Settled, Thinking, ToolStart, Usage
+from agent_ws.events import Content, Done, Error, Event, Interrupted, Settled, Status, Thinking, ToolStart, Usage
 from agent_ws.history import Message, Text, ToolOutput, ToolUse, history
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Limits, Settings, Timeouts
@@ -163,6 +163,7 @@ async def test_without_a_key_it_says_which_variable_to_set(
     error = the(Error, events)
     assert (error.code, error.message) == ("provider_error", "No API key was found: set ANTHROPIC_API_KEY.")
     assert the(Settled, events).upstream_closed is None
+    assert not any(isinstance(event, Status) for event in events), "expected it to give up at once"
 
 
 async def test_a_client_is_closed_by_who_made_it(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,7 @@ async def test_calls_are_shown_as_they_are_written_and_go_back_as_they_came(
         assert [each["name"] for each in request.body["tools"]] == ["search"]
         assert request.body["tools"][0]["input_schema"] == search.schema
         assert request.body["tools"][0]["description"] == "Find something."
+        assert request.body["tools"][0]["eager_input_streaming"] is True
         assert "tool_choice" not in request.body
 
 
@@ -172,6 +173,11 @@ UNREADABLE: dict[str, tuple[list[Step], str, str]] = {
     "no JSON": (calling("search", '{"query": ', "oops"), "tool_use", "was expected to be a JSON object"),
     "no object": (calling("search", "[1]"), "tool_use", "was expected to be a JSON object"),
     "half a surrogate": (calling("search", '{"query": "\\ud800"}'), "tool_use", "was expected to be a JSON object"),
+    "half a surrogate, unescaped": (
+        calling("search", '{"a', "\ud800", '": 1}'),
+        "tool_use",
+        "expected to be a JSON object",
+    ),
     "too deep": (calling("search", "[" * 5000 + "]" * 5000), "tool_use", "was expected to be a JSON object"),
     "cut off": (calling("search", '{"query": "a'), "max_tokens", "cut off, because an answer can have 77 tokens"),
     "cut off before it": (calling("search"), "max_tokens", "cut off, because an answer can have 77 tokens"),
@@ -193,15 +199,20 @@ async def test_an_input_that_can_not_be_read_is_told_and_the_run_goes_on(
     assert not of(view, ToolRun)
 
 
-async def test_a_whole_call_before_the_one_that_was_cut_off_runs(
+async def test_whole_calls_before_the_one_that_was_cut_off_run(
     provider: Provider, client: anthropic.AsyncAnthropic
 ) -> None:
-    blocks = calling("search", '{"query": "a"}'), calling("search", '{"query": "b', index=1)
+    @tool
+    async def look() -> str:
+        """Look around."""
+        return "nothing"
+
+    blocks = calling("look"), calling("search", '{"query": "a"}', index=1), calling("search", '{"query": "b', index=2)
     provider.script(*step(*blocks, stop_reason="max_tokens"))
-    await ask(Anthropic(client=client, tools=[search]))
-    (first, second) = results(provider)
-    assert first == ("3 hits for a", False)
-    assert second[1]
+    await ask(Anthropic(client=client, tools=[search, look]))
+    (*whole_ones, cut) = results(provider)
+    assert whole_ones == [("nothing", False), ("3 hits for a", False)]
+    assert cut[1]
 
 
 async def test_a_call_without_an_input_has_an_empty_one(provider: Provider, client: anthropic.AsyncAnthropic) -> None:
@@ -376,7 +387,7 @@ async def test_what_was_sent_before_is_read_from_the_cache(
     async with Sessions(Anthropic("m", system, client=client, tools=[search]), Settings()) as sessions:
         session, _ = await sessions.create("me")
         for _ in range(3):
-            await session.say("hi")
+            await session.say("hello")
             await settled(session)
         provider.script(*step(*many))  # with the results that is more than a look back spans
         provider.script(*step(*many[:2]))
