@@ -4,7 +4,8 @@ The one rule: a model knows how many answers it is making; after a Stop it has t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
@@ -147,3 +148,36 @@ def line(*nodes: Any, state: type = MessagesState, saver: Any = None) -> Any:
         graph.add_edge(before, name)
         before = name
     return graph.compile(checkpointer=saver)
+
+
+class Played:
+    """A fake model of a graph as the suite's backend."""
+
+    def __init__(self) -> None:
+        self.model = Model(scripts=[])
+
+    def say(self, *pieces: str, bytewise: bool = False) -> None:
+        self._add(*(tuple("".join(pieces)) if bytewise else pieces), AIMessageChunk(content=""))
+
+    def call(self, *calls: tuple[str, Mapping[str, Any]]) -> None:
+        made = [(name, f"c{n}", json.dumps(dict(value))) for n, (name, value) in enumerate(calls)]
+        self._add(*calling(*((name, id, text[:3], text[3:]) for name, id, text in made)))
+
+    def fail(self, *pieces: str) -> None:
+        self._add(*pieces, ConnectionError("SECRET"))
+
+    def hang(self, *pieces: str) -> None:
+        self._add(*pieces, Gate())
+
+    def forget(self) -> None:
+        del self.model.scripts[len(self.model.asked) :]
+
+    @property
+    def open(self) -> int:
+        return self.model.open
+
+    def heard(self) -> str:
+        return " ".join(message.text for message in self.model.asked[-1])
+
+    def _add(self, *steps: Any) -> None:
+        self.model.scripts.append(steps)

@@ -98,6 +98,7 @@ OPTIONAL = {
     "temperature",
     "tool_choice",
     "parallel_tool_calls",
+    "verbosity",
 }
 
 

@@ -173,8 +173,8 @@ def broken_rule(body: Mapping[str, Any]) -> str | None:
     names = {tool.get("name", "") for tool in tools}
     if broken := _broken_in_tools(tools) or (body.get("tool_choice") and not tools and "tool_choice: without tools"):
         return broken
-    system: list[Event] = body.get("system", [])
-    for block in system:
+    system: str | list[Event] = body.get("system", [])
+    for block in [{"type": "text", "text": system}] if isinstance(system, str) else system:
         if broken := _broken_in_block(block, "user", names, set()):
             return f"system: {broken}"
     messages: list[Event] = body.get("messages", [])

@@ -39,7 +39,7 @@ if sys.platform == "linux":
 SLOW_CLIENT = CODES["slow_client"].close or 4504
 TOO_FAST = CODES["rate_limited"].close or 4429
 
-PUSHES = uvicorn.__version__.startswith("0.54.") and websockets_version.startswith("17.")
+PUSHES = uvicorn.__version__.startswith("0.54.") and websockets_version.startswith(("16.", "17."))
 """Whether these are versions that sending past the library is known to fit; with others everything goes by ASGI."""
 SLICE = 16_384
 """Bytes that are parsed at once. uvloop reads 256 KiB, which may be 40,000 frames: what is refused is refused early."""

@@ -199,8 +199,9 @@ async def test_tools_at_once_are_told_apart_and_each_call_has_its_own_result() -
     assert all(runs[event.tool] == event.output for event in events if isinstance(event, ToolResult))
 
 
-async def test_calls_without_ids_find_their_tools_by_name() -> None:
-    answer = AIMessage("Sum: ", tool_calls=[{"name": "add", "args": {"a": 1, "b": 1}, "id": None}])
+@pytest.mark.parametrize("id", [None, "c1"])
+async def test_calls_without_ids_find_their_tools_by_name(id: str | None) -> None:
+    answer = AIMessage("Sum: ", tool_calls=[{"name": "add", "args": {"a": 1, "b": 1}, "id": id}])
 
     async def node(state: MessagesState) -> dict[str, Any]:
         said = await Whole(answers=[answer]).ainvoke(state["messages"])

@@ -5,15 +5,15 @@ The one rule: how many steps a scene has is found by going on until it comes to 
 
 import asyncio
 import gc
-import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import anthropic
 import pytest
-from chains import MessagesState, Model, calling, counted, graph_of, line
+from chains import MessagesState, Model, Played, calling, counted, graph_of, line
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
@@ -27,7 +27,7 @@ from steps import SteppedLoop
 from agent_ws.agents.anthropic import converted as for_anthropic
 from agent_ws.agents.langchain import LangChain
 from agent_ws.agents.langchain.messages import converted
-from agent_ws.agents.langchain.watch import BURST
+from agent_ws.agents.langchain.watch import BURST, Watch
 from agent_ws.agents.scripted import Gate
 from agent_ws.errors import Refused
 from agent_ws.events import Content, Done, Error, Event, Interrupted, Request, Settled, ToolResult, ToolRun
@@ -305,7 +305,8 @@ async def test_a_tool_in_a_thread_is_told_to_go_on(*, old: bool) -> None:
         free.set()
 
 
-async def test_a_thread_is_stopped_where_it_next_tells_something() -> None:
+@pytest.mark.parametrize("of", ["a tool", "a model"])
+async def test_a_thread_is_stopped_where_it_next_tells_something(of: str) -> None:
     reached, free, ended = threading.Event(), threading.Event(), threading.Event()
     went: list[str] = []
 
@@ -321,7 +322,10 @@ async def test_a_thread_is_stopped_where_it_next_tells_something() -> None:
         try:
             reached.set()
             assert free.wait(5)
-            inner.invoke({"n": n})
+            if of == "a tool":
+                inner.invoke({"n": n})
+            else:
+                FakeListChatModel(responses=["x"]).invoke("hi")
             went.append("on")
             return n
         finally:
@@ -349,6 +353,21 @@ async def test_a_model_that_never_waits_is_stopped_all_the_same() -> None:
             assert receipt.task == "cancelled"
 
 
+async def test_a_model_that_waits_now_and_then_is_not_held_up() -> None:
+    async def agent(turn: Turn) -> None:
+        watch = Watch(turn)
+        for _ in range(3):
+            for _ in range(BURST - 1):
+                with pytest.raises(StopIteration):
+                    watch.breathe().send(None)  # it does not suspend
+            await asyncio.sleep(0)
+
+    async with Sessions(agent, Settings()) as sessions:
+        session, _ = await sessions.create("me")
+        await session.say("go")
+        assert any(isinstance(event, Done) for event in await settled(session))
+
+
 async def test_one_of_several_graphs_is_stopped_alone() -> None:
     gate = Gate()
     saver = InMemorySaver()
@@ -371,39 +390,6 @@ async def test_one_of_several_graphs_is_stopped_alone() -> None:
     }
     assert said == {"left": "a", "right": "cd"}
     assert not saver.storage
-
-
-class Played:
-    """A fake model of a graph as the suite's backend."""
-
-    def __init__(self) -> None:
-        self.model = Model(scripts=[])
-
-    def say(self, *pieces: str, bytewise: bool = False) -> None:
-        self._add(*(tuple("".join(pieces)) if bytewise else pieces), AIMessageChunk(content=""))
-
-    def call(self, *calls: tuple[str, Mapping[str, Any]]) -> None:
-        made = [(name, f"c{n}", json.dumps(dict(value))) for n, (name, value) in enumerate(calls)]
-        self._add(*calling(*((name, id, text[:3], text[3:]) for name, id, text in made)))
-
-    def fail(self, *pieces: str) -> None:
-        self._add(*pieces, ConnectionError("SECRET"))
-
-    def hang(self, *pieces: str) -> None:
-        self._add(*pieces, Gate())
-
-    def forget(self) -> None:
-        del self.model.scripts[len(self.model.asked) :]
-
-    @property
-    def open(self) -> int:
-        return self.model.open
-
-    def heard(self) -> str:
-        return " ".join(message.text for message in self.model.asked[-1])
-
-    def _add(self, *steps: Any) -> None:
-        self.model.scripts.append(steps)
 
 
 class TestGraph(AgentSuite):
