@@ -29,7 +29,7 @@ from .history import Message
 from .server import Identity, Login, build_app
 from .settings import Limits, Settings, Timeouts
 from .tools import Tool, tool
-from .turn import Agent, ToolCall, Turn
+from .turn import Agent, ToolCall, Turn, TurnSection
 
 __all__ = [
     "Agent",
@@ -61,6 +61,7 @@ __all__ = [
     "ToolTimeout",
     "Tools",
     "Turn",
+    "TurnSection",
     "Usage",
     "build_app",
     "resilient",

@@ -40,6 +40,7 @@ from .events import (
 )
 from .history import Message, continued
 from .run import Part, Run
+from .sections import Sections
 from .settings import Limits, Timeouts
 
 
@@ -299,6 +300,23 @@ class Turn:
         if not scope.cancelled_caught:
             self.write(SectionEnd(section))
 
+    async def sections(self, *, at_once: int = 1, **parts: tuple[str, "Write"]) -> None:
+        """Announce sections, id=(title, what writes it), and write them in that order, `at_once` at a time.
+
+        Each can be skipped by an interrupt that names it, also before it has begun; and until the last one is done,
+        each that was begun can be written again (`redo`), also after it has ended. Then what writes it is called once
+        more, with a section whose `attempt` is higher. The first that raises ends them all.
+        """
+
+        async def write(name: str, attempt: int) -> None:
+            section = TurnSection(self, name, attempt)
+            try:
+                await _run_to_end(parts[name][1](section), section.write, None)
+            finally:
+                section.over = True
+
+        await Sections(self._run, self.name, {name: title for name, (title, _) in parts.items()}, write).run(at_once)
+
     async def ask(
         self, kind: RequestKind, prompt: str, *, data: Any = None, tool: str | None = None, timeout: float | None = None
     ) -> Any:
@@ -409,21 +427,38 @@ class Turn:
 
 
 class TurnSection:
-    """An open section to write into."""
+    """An open section to write into.
 
-    def __init__(self, turn: Turn, section: str) -> None:
+    section: its id. attempt: 2 and more where the user asked for it again. over: what is written now is late, and
+    dropped.
+    """
+
+    def __init__(self, turn: Turn, section: str, attempt: int = 1) -> None:
+        self.section = section
+        self.attempt = attempt
+        self.over = False
         self._turn = turn
-        self._section = section
 
     def content(self, data: str) -> None:
         """Append to the section's text."""
-        self._turn.content(data, self._section)
+        if not self.over:
+            self._turn.content(data, self.section)
 
     def thinking(self, data: str) -> None:
         """Append to the section's reasoning."""
-        self._turn.thinking(data, self._section)
+        if not self.over:
+            self._turn.thinking(data, self.section)
+
+    def write(self, item: str | Emitted, _: str | None = None) -> None:
+        """Append a `str`, or write any event that an agent may make."""
+        if isinstance(item, str):
+            self.content(item)
+        elif not self.over:
+            self._turn.write(item)
 
 
+Write = Callable[[TurnSection], AsyncIterator[str | Emitted] | Awaitable[str | None]]
+"""What writes a section, in the forms of an agent."""
 Agent = Callable[[Turn], AsyncIterator[str | Emitted] | Awaitable[str | None]]
 """An agent: an async generator function that yields text and events, or an async function that writes to the turn (a
 returned `str` is the answer, or its end). It is cancelled when its run is interrupted; its `finally` blocks run, its
@@ -440,9 +475,17 @@ async def drive(agent: Agent, turn: Turn) -> None:
 
     A generator is closed before this returns, in the task that iterated it.
     """
-    made = agent(turn)
+    # Past `turn.write`: on the path of every token each call counts.
+    await _run_to_end(agent(turn), turn._run.writer.write, turn.name)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def _run_to_end(
+    made: AsyncIterator[str | Emitted] | Awaitable[str | None],
+    write: Callable[[str | Emitted, str | None], None],
+    name: str | None,
+) -> None:
     if isinstance(made, AsyncIterator):
-        await _iterate(made, turn)
+        await _iterate(made, write, name)
         return
     if not isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
         raise RunError(
@@ -450,13 +493,13 @@ async def drive(agent: Agent, turn: Turn) -> None:
         )
     text = await made
     if isinstance(text, str):
-        turn.content(text)
+        write(text, name)
 
 
-async def _iterate(items: AsyncIterator[str | Emitted], turn: Turn) -> None:
+async def _iterate(
+    items: AsyncIterator[str | Emitted], write: Callable[[str | Emitted, str | None], None], name: str | None
+) -> None:
     generator = cast("AsyncGenerator[str | Emitted]", items) if isinstance(items, AsyncGenerator) else None
-    # Past `turn.write`: on the path of every token each call counts.
-    write, name = turn._run.writer.write, turn.name  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     pull = items.__anext__
     step: Callable[[], Awaitable[str | Emitted]] = pull
     count = 0

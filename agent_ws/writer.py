@@ -21,6 +21,7 @@ from .events import (
     Event,
     Fate,
     SectionEnd,
+    SectionOutcome,
     SectionStart,
     Status,
     Thinking,
@@ -116,8 +117,7 @@ class Writer:
             case SectionStart(section=section) if not (self.fenced or self._is_silenced(label, None)):
                 self._silenced.discard(("section", section))
                 self._put(replace(item, agent=label))
-                for text in self._text.values():  # what it had, where it begins anew
-                    text[:] = [stretch for stretch in text if stretch.section != section]
+                self._forget(section)
             case ToolStart() | ToolRun() | ToolResult():
                 # With `timeout` it was cut off in the moment of the stop.
                 ended = isinstance(item, ToolResult) and item.outcome != "timeout"
@@ -196,13 +196,32 @@ class Writer:
         self.events += 1  # else a run that begins with a question had not begun, and was late when the user replied
         self._append(event)
 
-    def skip(self, section: str) -> bool:
-        """Close an open section as `skipped` and drop what its agent still writes into it. False: it is not open."""
+    def skip(self, section: str, outcome: SectionOutcome = "skipped") -> bool:
+        """Close an open section and drop what its agent still writes into it, until it begins anew. False: it is not
+        open.
+        """
         if self.fenced or section not in self.brackets.sections:
             return False
-        self.put(SectionEnd(section, "skipped", agent=self.brackets.sections[section]))
+        self.put(SectionEnd(section, outcome, agent=self.brackets.sections[section]))
         self._silenced.add(("section", section))
         return True
+
+    def skip_unopened(self, start: SectionStart, agent: str | None) -> None:
+        """Say of a section that is not open that it is skipped. What it had, where it was to begin anew, is taken
+        back.
+        """
+        self.put(replace(start, agent=agent))
+        self._forget(start.section)
+        self.skip(start.section)
+
+    def hears(self, agent: str | None) -> bool:
+        """Whether what an agent writes is still taken."""
+        return not (self.fenced or self._is_silenced(agent, None))
+
+    def _forget(self, section: str) -> None:
+        """A section begins anew: the text that it had counts no more."""
+        for text in self._text.values():
+            text[:] = [stretch for stretch in text if stretch.section != section]
 
     def begin_part(self, agent: str) -> None:
         """Let one of several agents write, also where one of its name has ended before."""

@@ -14,7 +14,7 @@ FLOORS = (
     ("addresses", "census", "errors", "events", "journal", "lag", "life", "rates", "settings", "tasks"),
     ("fold", "history", "log", "brackets", "streams"),
     ("writer", "run", "stores"),
-    ("turn", "attempts", "tools", "agents", "session", "sessions"),
+    ("turn", "attempts", "tools", "agents", "sections", "session", "sessions"),
     ("frames", "cursor", "connection", "dialects", "schema"),
     ("server",),
     ("cli", "testing", "__main__"),
