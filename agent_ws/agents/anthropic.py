@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from itertools import count
 from typing import Any, Unpack, assert_never, cast
 
@@ -129,8 +130,8 @@ class Anthropic(ModelAgent):
 
     def like(self, name: str) -> Model:
         """See `ModelAgent.like`. It shares the client."""
-        other = Anthropic(name, self._system, max_tokens=self._max_tokens, thinking=self._thinking)
-        other._client = self._client
+        other = copy(self)
+        other.name = name
         return other
 
     async def aclose(self) -> None:

@@ -141,17 +141,20 @@ class ModelAgent:
     """What makes an agent of a `Model`, which a subclass is. For one event loop."""
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        self._given = tuple(map(_made, options.get("tools", ())))
-        others = options.get("fallback", ())
-        self._models = (cast("Model", self), *(self.like(each) if isinstance(each, str) else each for each in others))
+        self._given: tuple[Tool | ToolSource, ...] = ()
+        self._models: tuple[Model, ...] = (cast("Model", self),)
         self._retry = options.get("retry", Retry())
         self._max_steps = options.get("max_steps", MAX_STEPS)
         self._open = AsyncExitStack()
+        # Now `like` may copy it: a fallback has neither tools nor fallbacks of its own.
+        others = [self.like(each) if isinstance(each, str) else each for each in options.get("fallback", ())]
+        self._models += (*others,)
+        self._given = tuple(map(_made, options.get("tools", ())))
         self._tools = self._known()
 
     def like(self, name: str) -> Model:
-        """Another model of the same kind, with everything else as it is here. A subclass that can make one does; it has
-        to be ready for that before it calls `__init__` here.
+        """Another model of the same kind, with everything else as it is here: a copy will do. A subclass that can make
+        one does, and has to be ready for that before it calls `__init__` here.
         """
         raise TypeError(f"expected a model as fallback, got the name {name!r}, which means nothing here")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any, cast
 
 import pytest
@@ -341,6 +342,26 @@ async def test_a_source_that_fails_leaves_what_was_entered_before_it() -> None:
 async def test_two_tools_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="'add' twice"):
         Scripted("m", tools=[add, add])
+
+
+class Named(Scripted):
+    """One that takes names."""
+
+    def like(self, name: str) -> Model:
+        other = copy(self)
+        other.name = name
+        other.asked = []
+        return other
+
+
+async def test_a_named_fallback_is_entered_and_left_without_the_tools() -> None:
+    source = Source()
+    model = Named("m", DOWN, Answer("ok"), tools=[source.entered()], fallback=["other"])
+    async with model:
+        view = await ask(model)
+        assert source.state == "open"
+    assert source.state == "left"
+    assert [event.detail for event in view.events if isinstance(event, Status)][-1] == "other"
 
 
 async def test_a_name_is_a_fallback_only_where_it_means_something() -> None:
