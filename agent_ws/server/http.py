@@ -168,9 +168,10 @@ class HttpEndpoints:
             place = Place.parse(last)
             ask = replace(ask, session=place.session, message=None, epoch=None)
         token = None
+        begins = ask.session is None and (ask.message is not None or request.method == "POST")
         if ask.session is not None:
             session = await self._find(ask, request)
-        elif ask.message is not None:
+        elif begins:
             session, token = await self._gateway.new_session(visitor.check(), request.scope)
         else:
             return None
@@ -202,7 +203,7 @@ class HttpEndpoints:
             resumed=claimed is not None,
         )
         stack.callback(session.log.watch(stream.wake))
-        return stream if taken is not None or stream.promises() else None
+        return stream if begins or taken is not None or stream.promises() else None
 
     async def _asked(self, request: Request) -> StreamAsk:
         match request.method:

@@ -172,7 +172,7 @@ class Requests:
             statuses = ANY
         else:
             verdict = is_query(texts)
-            statuses = self._statuses("stream", verdict, dict(texts))
+            statuses = self._statuses("stream", verdict, dict(texts), post=False)
         method = rng.choice(("GET", "GET", "GET", "HEAD", "DELETE"))
         if {"token", "ticket"} & {*texts}:
             statuses = frozenset({400})
@@ -191,7 +191,7 @@ class Requests:
             chance.known |= {"request": [live.request]} if live.request else {}
         return chance
 
-    def _statuses(self, name: str, verdict: Verdict, ask: Mapping[str, Any]) -> frozenset[int]:
+    def _statuses(self, name: str, verdict: Verdict, ask: Mapping[str, Any], *, post: bool = True) -> frozenset[int]:
         """What a call may be answered with. They cross each other, so what is open may be over."""
         if verdict != "valid":
             return frozenset({400}) if verdict == "bad" else ANY
@@ -208,7 +208,7 @@ class Requests:
             case "reply":
                 return frozenset({200, 409} if live is not None and ask["request"] == live.request else {409})
             case _ if message is None:
-                return frozenset({204} if session is None else {200, 204})
+                return frozenset({200 if post else 204} if session is None else {200, 204})
             case _:
                 blank = not message.strip()
                 again = ask.get("id") is not None and live is not None

@@ -22,6 +22,7 @@ from agent_ws import (
     ToolResult,
     ToolStart,
     Turn,
+    User,
 )
 from agent_ws.agents.scripted import Gate, Scripted
 from agent_ws.stores import feed
@@ -970,3 +971,16 @@ async def test_two_streams_of_one_run_at_once_are_the_same(make_site: MakeSite) 
     gate.set()
     texts = [text_of([frame async for frame in stream.lines()]) for stream in (response, other)]
     assert texts[0] == texts[1] == "One, " + "".join(f"{i} " for i in range(100))
+
+
+async def test_a_session_can_be_had_before_anything_is_said(make_site: MakeSite) -> None:
+    site = await make_site(Scripted(["Hi"]))
+    _, [session, end] = await said(site, {})
+    assert (session["type"], session["after"], end["type"]) == ("session", 0, "end")
+    first = proof(session) | {"message": "Hello", "id": "c1"}
+    _, frames = await said(site, first)
+    _, again = await said(site, first)
+    assert frames[1] == again[1]
+    assert text_of(again) == "Hi"
+    found = await site.session(session)
+    assert len([event for event in found.log.read(0) if isinstance(event, User)]) == 1

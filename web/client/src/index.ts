@@ -1,5 +1,31 @@
 /** A client of agent_ws: README.md shows it at work. */
 
+export { Answer, type AnswerEvent, streamWithRetry, Unanswered } from "./answer.js";
+export {
+  Client,
+  type ClientView,
+  type ConnectOptions,
+  connect,
+  type Notice,
+  type PendingView,
+  type SendOptions,
+  type Sent,
+  type SessionView,
+} from "./client.js";
+export { comesBack } from "./codes.js";
+export {
+  type Action,
+  Core,
+  type CoreOptions,
+  type Ending,
+  type Outcome,
+  type State,
+  type Stop,
+  type Wire,
+} from "./core.js";
 export { Fold } from "./fold.js";
 export type * from "./frames.js";
+export type { Nudges, Platform, Reader, Request as HttpRequest, Response as HttpResponse, Socket } from "./platform.js";
+export { type ServerSent, SseParser } from "./sse.js";
+export { Refused } from "./transport.js";
 export type * from "./view.js";
