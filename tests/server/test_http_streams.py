@@ -22,9 +22,9 @@ from agent_ws import (
     ToolResult,
     ToolStart,
     Turn,
-    User,
 )
 from agent_ws.agents.scripted import Gate, Scripted
+from agent_ws.events import User
 from agent_ws.stores import feed
 from agent_ws.stores.memory import MemoryStore
 

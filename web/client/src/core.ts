@@ -85,6 +85,8 @@ export interface CoreOptions {
   readonly session?: string | undefined;
   readonly token?: string | undefined;
   readonly chunk?: Hello["chunk"] | undefined;
+  readonly buffer_chars?: Hello["buffer_chars"] | undefined;
+  readonly buffer_ms?: Hello["buffer_ms"] | undefined;
   readonly when_busy?: Hello["when_busy"] | undefined;
   /** What may be tried, the better one first. */
   readonly wires?: readonly Wire[] | undefined;
@@ -179,7 +181,7 @@ export class Core {
 
   /** What to open a connection with. */
   get hello(): Hello {
-    const { chunk, when_busy } = this.#options;
+    const { chunk, buffer_chars, buffer_ms, when_busy } = this.#options;
     return {
       type: "hello",
       ...(this.#session !== undefined && { session: this.#session }),
@@ -187,6 +189,8 @@ export class Core {
       ...(this.#cursor !== null && { epoch: this.#cursor.epoch, after: this.#cursor.after }),
       ...(this.#cursor?.part && { part: this.#cursor.part }),
       ...(chunk !== undefined && { chunk }),
+      ...(buffer_chars !== undefined && { buffer_chars }),
+      ...(buffer_ms !== undefined && { buffer_ms }),
       ...(when_busy !== undefined && { when_busy }),
     };
   }

@@ -114,7 +114,9 @@ export interface Hello {
   readonly epoch?: string | null;
   readonly after?: number | null;
   readonly part?: number;
-  readonly chunk?: "sentence" | "token" | "word";
+  readonly chunk?: "sentence" | "token" | "word" | null;
+  readonly buffer_chars?: number | null;
+  readonly buffer_ms?: number | null;
   readonly when_busy?: "interrupt" | "queue" | "reject" | "steer" | null;
   readonly ticket?: string | null;
 }
