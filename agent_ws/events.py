@@ -259,7 +259,7 @@ class Error(Base, frozen=True):
     at: float = 0.0
 
 
-# After the ending, by the supervisor
+# After the ending, by the run
 
 
 class Settled(Base, frozen=True):

@@ -64,8 +64,6 @@ class Run:
         self.writer = Writer(log, self.id, limits=settings.limits, wall=wall, tick=tick)
         self.steering: list[User] = []
         """Messages for the running agent that it has not taken yet."""
-        self.steered = asyncio.Event()
-        """Set while there is steering to take."""
         self.requests: dict[str, asyncio.Future[Any]] = {}
         self.parts: dict[tuple[str, str], Part] = {}
         """What can be stopped alone: ("section", id) or ("agent", name)."""
@@ -88,18 +86,20 @@ class Run:
         self._task: asyncio.Task[None] | None = None
         self._cut = False
         """The task was cancelled from outside, so it did not come to its own end."""
-        self._ended = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        """The next look at it, until it is settled."""
         self._ended_at = 0.0
         self._started_at = 0.0
 
     def start(self, work: Callable[[], Coroutine[Any, Any, None]], tasks: Tasks) -> None:
-        """Begin `work`, the agent, as a task under a supervisor."""
+        """Begin `work`, the agent, as a task that is looked after until the receipt is written."""
         self.phase = Phase.RUNNING
         self._started_at = self.writer.touched = self._tick()
         self._log.append(Start(run=self.id, at=self._wall()))
         self.tasks = tasks
         self._task = tasks.spawn(self._outcome(work), f"agent {self.id}")
-        tasks.spawn(self._supervise(self._task), f"run {self.id}")
+        self._task.add_done_callback(self._gone)
+        self._watch()
 
     def interrupt(self, reason: str, seen: int | None = None) -> bool:
         """End it as interrupted, at once. False: it has its ending already, and nothing happens."""
@@ -119,15 +119,21 @@ class Run:
         never_started = self.phase is Phase.QUEUED
         self.phase = Phase.ENDED
         self._ended_at = self._tick()
-        self._ended.set()
         for future in self.requests.values():
             future.cancel()
         if self._task is not None and self._task is not asyncio.current_task() and self._task.cancel():
             self._cut = True
+        if self._task is not None:
+            self._look_in(min(self._times.grace, self._times.abandon), self._press)
         self._changed(self)
         if never_started:
             self._settle("never_started")
         return True
+
+    async def wait_steering(self) -> None:
+        """Return once there is steering to take. A cancellation point only where there is none yet."""
+        while not self.steering:
+            await self._log.wait(self._log.tail)
 
     def reply(self, request: str, data: Any) -> None:
         """Resolve an open request. Raises `Refused` where it is not open (any more)."""
@@ -174,34 +180,41 @@ class Run:
         else:
             self.end(Done(stop_reason=self.stop_reason, usage=self.usage, streamed=self.writer.streamed))
 
-    async def _supervise(self, task: asyncio.Task[None]) -> None:
-        """Keep the time limits, see the task off, and write the receipt."""
-        await self._watch()
-        give_up = self._ended_at + self._times.abandon
-        while not task.done() and self._tick() < give_up:
-            await asyncio.wait({task}, timeout=min(self._times.grace, give_up - self._tick()))
-            task.cancel()
-        if not task.done():
+    # Looked after by a timer and the task's own end
+
+    def _look_in(self, seconds: float, look: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), look)
+
+    def _watch(self) -> None:
+        """Write the ending if a time limit has passed; else look again when one may have."""
+        due, error = self._next_limit()
+        now = self._tick()
+        if due <= now:
+            self.fail(error)
+            return
+        # A limit can come nearer while we wait (a tool begins; a reply ends the user's time and begins the agent's), so
+        # no nap is longer than the shortest of those.
+        times = self._times
+        self._look_in(min(due - now, times.silence, times.first_event, times.tool), self._watch)
+
+    def _press(self) -> None:
+        """The task is there yet after the ending: cancel it again, or give it up."""
+        assert self._task is not None  # noqa: S101 - for the type checker: what has none is not looked after
+        self._task.cancel()
+        left = self._ended_at + self._times.abandon - self._tick()
+        if left > 0:
+            self._look_in(min(self._times.grace, left), self._press)
+        else:
             note(logging.WARNING, "its task ignores cancellation and was given up", run=self.id)
             self._settle("abandoned")
-        else:
-            self._settle("cancelled" if self._cut else "finished")
 
-    async def _watch(self) -> None:
-        """Return when the run has its ending; write one when a time limit passes."""
-        while not self._ended.is_set():
-            due, error = self._next_limit()
-            try:
-                # A limit can come nearer while we wait (a tool begins; a reply ends the user's time and begins the
-                # agent's), so no nap is longer than the shortest of those.
-                times = self._times
-                nap = min(due - self._tick(), times.silence, times.first_event, times.tool)
-                async with asyncio.timeout(max(0.0, nap)):
-                    await self._ended.wait()
-            except TimeoutError:
-                due, error = self._next_limit()
-                if due <= self._tick():
-                    self.fail(error)
+    def _gone(self, _: asyncio.Task[None]) -> None:
+        if self.phase is Phase.RUNNING:  # cancelled before its first step, and not by us
+            self.end(Error("agent_error", "The agent was cancelled."))
+        if self.phase is Phase.ENDED:
+            self._settle("cancelled" if self._cut else "finished")
 
     def _next_limit(self) -> tuple[float, RunError]:
         """The time limit that passes first, on the loop's clock, and what to say then."""
@@ -225,6 +238,9 @@ class Run:
 
     def _settle(self, task: TaskFate) -> None:
         self.phase = Phase.SETTLED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         gone = task != "abandoned"
         self._log.append(
             Settled(

@@ -263,7 +263,6 @@ class Session:
             message = User(message_id, data, at=services.wall(), steer=True, run=going.id)
             self._write(message)
             going.steering.append(message)
-            going.steered.set()
             return self._accept(message_id, going.id, "steered")
         if going is not None and policy == "reject":
             raise Refused("The agent is still answering.", code="busy")

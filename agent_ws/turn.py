@@ -348,7 +348,6 @@ class Turn:
         """
         run = self._run
         taken, run.steering = run.steering, []
-        run.steered.clear()
         self._heard += len(taken)
         for message in taken:
             self.write(Status("steered", id=message.id))
@@ -356,9 +355,7 @@ class Turn:
 
     async def wait_steered(self) -> list[str]:
         """Wait until the user says more, and take it."""
-        while not self._run.steering:
-            self._run.steered.clear()
-            await self._run.steered.wait()
+        await self._run.wait_steering()
         return self.steered()
 
     @asynccontextmanager

@@ -10,6 +10,7 @@ from helpers import Frame, Http, attempt, core, drained, hello, of, serving, sho
 
 from agent_ws.agents.scripted import Gate, Scripted, Wait
 from agent_ws.events import ToolStart
+from agent_ws.sessions import Sessions
 from agent_ws.settings import Settings, Timeouts
 from agent_ws.testing.client import Client, connect
 from agent_ws.turn import Agent, Turn
@@ -339,6 +340,18 @@ async def test_a_task_that_swallows_one_cancellation_gets_a_second() -> None:
         await stop(client)
         settled = await client.until("settled")
         assert (settled["task"], settled["stop_ms"]) == ("cancelled", 1000)
+
+
+@virtual
+async def test_a_task_that_is_cancelled_from_outside_before_its_first_step_has_an_ending_and_a_receipt() -> None:
+    async with Sessions(Scripted(["a"]), Settings()) as sessions:
+        session, _ = await sessions.create("me")
+        session.take("hi")
+        (task,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("agent "))
+        task.cancel()
+        await asyncio.sleep(0.001)
+        assert [type(event).__name__ for event in session.log.read(0)] == ["User", "Start", "Error", "Settled"]
+        assert not session.busy
 
 
 @virtual
