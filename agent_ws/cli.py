@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="AGENT",
         help="`module:attribute` of an async function or generator; `anthropic`; `openai`, also for other servers of "
-        "chat completions, by OPENAI_BASE_URL; or `demo`. Default: `anthropic` when ANTHROPIC_API_KEY is set, else the "
-        "offline `demo`",
+        "chat completions, by OPENAI_BASE_URL; a model's file, which runs here (`./model.gguf`); or `demo`. Default: "
+        "`anthropic` when ANTHROPIC_API_KEY is set, else the offline `demo`",
     )
     add = serve.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")

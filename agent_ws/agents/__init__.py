@@ -27,7 +27,7 @@ def chosen(name: str | None) -> str:
 
 
 def resolve(name: str | None) -> Agent:
-    """The agent that `name` means: `demo`, `anthropic`, `openai`, or `module:attribute` of your own.
+    """The agent that `name` means: `demo`, `anthropic`, `openai`, a GGUF file, or `module:attribute` of your own.
 
     For None see `chosen`. Modules are found as Python finds them, and in the current directory. Raises `NoSuchAgent`;
     what your module itself raises while it is imported comes through.
@@ -46,27 +46,37 @@ def resolve(name: str | None) -> Agent:
                 from .openai import default  # noqa: PLC0415 - see the rule above
 
                 return default()
+        case file if file.endswith(".gguf"):
+            with _extra("local", "xllamacpp"):
+                from .local import Local  # noqa: PLC0415 - see the rule above
+
+            local = Local(file)
+            local.load()
+            return local
         case own:
             return _own(own)
 
 
 @contextmanager
-def _extra(name: str) -> Generator[None]:
-    """Say what to install where the library of an extra is missing, which has the extra's name."""
+def _extra(name: str, library: str | None = None) -> Generator[None]:
+    """Say what to install where the library of an extra is missing, which mostly has the extra's name."""
+    library = library or name
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if error.name != library:
             raise
-        raise NoSuchAgent(f"expected the library {name}, which is not here: pip install 'agent-ws[{name}]'") from None
+        raise NoSuchAgent(
+            f"expected the library {library}, which is not here: pip install 'agent-ws[{name}]'"
+        ) from None
 
 
 def _own(name: str) -> Agent:
     module_name, colon, path = name.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
         raise NoSuchAgent(
-            "expected an agent `demo`, `anthropic`, `openai` or `module:attribute` (such as `my_agents:support`), "
-            f"got {name!r}"
+            "expected an agent `demo`, `anthropic`, `openai`, `./model.gguf` or `module:attribute` (such as "
+            f"`my_agents:support`), got {name!r}"
         )
     if module_name.endswith(".py"):
         raise NoSuchAgent(f"expected a module's name, got a file's: write {module_name.removesuffix('.py')}:{path}")

@@ -86,7 +86,7 @@ def test_an_own_agent_is_found_in_the_current_directory_also_by_a_dotted_attribu
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("dmeo", r"expected an agent `demo`, `anthropic`, `openai` or `module:attribute`.*got 'dmeo'"),
+        ("dmeo", r"expected an agent `demo`, `anthropic`, `openai`, `./model.gguf` or `module:attribute`.*got 'dmeo'"),
         ("my-agent:x", "got 'my-agent:x'"),
         ("mine_for_resolve:", "got 'mine_for_resolve:'"),
         (":agent", "got ':agent'"),

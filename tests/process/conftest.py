@@ -16,11 +16,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncGenerator[Serve]:
-    """Starts `agent-ws serve acting:NAME`, on one file for the whole test unless it says otherwise."""
+    """Starts `agent-ws serve`, mostly `acting:NAME`, on one file for the whole test unless it says otherwise."""
     async with AsyncExitStack() as stack:
 
         async def start(agent: str, *options: str, store: str = f"sqlite:{tmp_path}/test.db") -> Server:
-            name = agent if ":" in agent else f"acting:{agent}"
+            name = agent if ":" in agent or agent.endswith(".gguf") else f"acting:{agent}"
             server = await Server.start(
                 "-m", "agent_ws", "serve", name, "--port", "0", "--store", store, "--drain", "0.3", *options
             )
