@@ -232,9 +232,8 @@ class Turn:
         else:
             self.write(ToolStart(call.tool, name, input))
         if call.tool not in self._run.writer.brackets.tools:
-            # The agent was stopped, so that went nowhere, and its cancellation is on its way here. What has not begun
-            # must not begin. Inside of its scope it has to be the scope's own cancellation.
-            await anyio.lowlevel.checkpoint()
+            # The agent, one of several, was stopped: that went nowhere, and its cancellation is on its way here. What
+            # has not begun must not begin.
             raise asyncio.CancelledError
         scope = asyncio.timeout(limit)
         try:

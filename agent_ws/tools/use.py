@@ -93,7 +93,6 @@ def _input(asked: Asked) -> dict[str, Any]:
     if asked.input is None:
         raise ToolError(f"[its input can't be read, so it did not run: {asked.problem or 'there is none'}]")
     try:
-        msgspec.json.encode(asked.input)
         msgspec.msgpack.encode(asked.input)  # takes no integer beyond 64 bits
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise ToolError(
@@ -163,7 +162,7 @@ async def _ended_apart(turn: Turn, tool: Tool, work: Work, call: ToolCall, limit
         call.stopped.set()
         if tool.on_interrupt == "finish":
             await wait_out(task, turn.timeouts.abandon / 2)
-        if not ends or ends[0].outcome == "timeout":
+        if not ends:
             raise
     if not ends:
         raise asyncio.CancelledError  # the server's shutdown cancelled it

@@ -194,6 +194,13 @@ async def test_an_agent_enters_where_its_tools_come_from(tmp_path: Path) -> None
         assert list(found) == ["mine", "add", "slow_work", "fail", "picture", "die"]
 
 
+@pytest.mark.virtual
+async def test_the_time_to_start_is_no_limit_for_what_has_started(tmp_path: Path) -> None:
+    async with inside(tmp_path, timeout=10 * module.START) as tools, using(tools, ("slow_work", {})) as run:
+        assert await run.results() == {"t1": ("ok", "done")}
+        assert asyncio.get_running_loop().time() > module.START
+
+
 @pytest.mark.parametrize(
     ("command", "kind"),
     [

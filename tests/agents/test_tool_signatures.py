@@ -139,6 +139,36 @@ def test_types_that_are_text_are_found() -> None:
     assert told(later)["properties"] == {"place": {"$ref": "#/$defs/Place"}}
 
 
+def test_an_object_that_can_be_called_is_a_tool() -> None:
+    class Search:
+        async def __call__(self, query: str) -> str:
+            return query
+
+    search = tool(name="search")(Search())
+    assert not search.threaded
+    assert search.schema["required"] == ["query"]
+
+
+class Input(Struct):
+    a: int
+
+
+def test_a_type_may_have_any_name() -> None:
+    def work(Input: Input, self: str) -> None: ...  # noqa: N803 - names that could be taken for ours
+
+    schema = told(work)
+    assert list(schema["properties"]) == ["Input", "self"]
+    assert [part["title"] for part in schema["$defs"].values()] == ["Input"]
+    assert tool(work).bind({"Input": {"a": 1}, "self": "x"})
+
+
+def test_a_function_s_own_attributes_stay_its_own() -> None:
+    def work() -> None: ...
+
+    work.schema = "not this"  # pyright: ignore[reportFunctionMemberAccess] - anybody may
+    assert told(work)["type"] == "object"
+
+
 async def _generator() -> AsyncGenerator[str]:
     yield ""
 

@@ -1,10 +1,12 @@
 """What becomes of a model's calls: results, permissions, limits, and what a Stop does to each kind of tool."""
 
 import asyncio
+import contextvars
 import datetime as dt
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from using import Call, using
 
 from agent_ws import Limits, Timeouts, ToolCall, ToolError, Turn, tool
 from agent_ws.events import Content, Request, Resolved, ToolResult, ToolRun
-from agent_ws.tools import Asked, FunctionTool, named, use, use_all
+from agent_ws.tools import Asked, FunctionTool, Work, named, use, use_all
+from agent_ws.tools.threads import begin
 
 virtual = pytest.mark.virtual(seeds=3)
 
@@ -250,10 +253,15 @@ async def test_the_input_may_decide_whether_the_user_is_asked() -> None:
 
 
 @virtual
-async def test_what_can_not_tell_whether_to_ask_lets_nothing_run() -> None:
+@pytest.mark.parametrize("error", [Wicked("x"), SystemExit(3)])
+async def test_what_can_not_tell_whether_to_ask_lets_nothing_run(error: BaseException) -> None:
     ran: list[Any] = []
-    async with using([asked_for(ran, when=lambda input: input["no"])], ("delete", {"path": "/"})) as run:
-        assert await run.results() == {"t1": ("error", "[the tool failed: KeyError]")}
+
+    def fail(_: dict[str, Any]) -> bool:
+        raise error
+
+    async with using([asked_for(ran, when=fail)], ("delete", {"path": "/"})) as run:
+        assert await run.results() == {"t1": ("error", f"[the tool failed: {type(error).__name__}]")}
         assert ran == []
 
 
@@ -468,6 +476,40 @@ async def test_the_shutdown_ends_what_goes_on_alone() -> None:
     assert ended == []
 
 
+@pytest.mark.virtual
+async def test_what_was_cancelled_before_its_first_step_did_not_run() -> None:
+    class Nipped(FunctionTool[..., Any]):
+        def bind(self, input: dict[str, Any]) -> Work:
+            asyncio.get_running_loop().call_soon(self.nip)  # before the first step of the task that comes next
+            return super().bind(input)
+
+        def nip(self) -> None:
+            [task] = [each for each in asyncio.all_tasks() if each.get_name() == "tool nap t1"]
+            task.cancel()
+
+    async def nap() -> None:
+        raise AssertionError
+
+    async with using([Nipped(nap, on_interrupt="detach")], ("nap", {})) as run:
+        assert await run.fates() == {"t1": "cancelled"}
+
+
+@virtual
+@pytest.mark.parametrize("on_interrupt", ["cancel", "finish"])
+async def test_a_tool_that_the_fence_stops_did_not_finish(on_interrupt: Any) -> None:
+    @tool(on_interrupt=on_interrupt)
+    async def talk(turn: Turn) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        turn.content("LATE")
+
+    async with using([talk], ("talk", {})) as run:
+        await run.comes(ToolRun)
+        run.session.interrupt()
+        assert await run.fates() == {"t1": "cancelled"}
+        assert not run.all(Content)
+
+
 @virtual
 async def test_a_section_that_is_skipped_lets_its_tool_finish() -> None:
     ended: list[str] = []
@@ -492,9 +534,13 @@ async def test_a_section_that_is_skipped_lets_its_tool_finish() -> None:
 async def test_no_tool_begins_once_its_agent_was_stopped(apart: bool) -> None:  # noqa: FBT001 - parametrised
     ran: list[str] = []
 
+    @tool
+    async def save() -> None:
+        ran.append("began")
+
     async def one(turn: Turn) -> None:
         asked = Asked(turn.begin_tool("save", "t1"), "save", {})
-        tools = {"save": ending(0, ran)}
+        tools = {"save": save}
         if apart:
             asyncio.get_running_loop().call_soon(lambda: run.session.stop_part("agent", "one"))
             await use_all(turn, tools, [asked])  # its task begins after that
@@ -544,6 +590,46 @@ async def test_a_function_without_async_runs_in_a_thread_of_its_own() -> None:
     assert all(thread.daemon for thread in seen), "no thread holds the process"
 
 
+async def test_a_thread_has_the_context_of_its_call() -> None:
+    who = contextvars.ContextVar("who", default="nobody")
+
+    @tool
+    def ask() -> str:
+        return who.get()
+
+    async def agent(turn: Turn) -> str:
+        who.set("alice")
+        return (await use(turn, {"ask": ask}, Asked(turn.begin_tool("ask"), "ask", {}))).output
+
+    async with using([], agent=agent) as run:
+        assert (await run.comes(Content)).data == "alice"
+
+
+def test_a_thread_that_ends_after_its_loop_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    stop = threading.Event()
+
+    async def main() -> None:
+        begin(lambda: stop.wait(30), "late")
+
+    asyncio.run(main())
+    [thread] = [each for each in threading.enumerate() if each.name == "late"]
+    stop.set()
+    thread.join()
+    assert failures == []
+
+
+async def test_a_thread_that_nobody_waits_for_any_more_is_no_fault() -> None:
+    future = begin(lambda: 1, "dropped")
+    future.cancel()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    await begin(lambda: 2, "another")
+    await begin(lambda: 3, "another")
+    assert complaints == []
+
+
 async def test_a_thread_s_errors_are_told_like_others() -> None:
     @tool
     def fail(kind: str) -> None:
@@ -572,6 +658,14 @@ async def test_threads_hold_up_neither_the_loop_nor_the_default_executor() -> No
             assert await asyncio.to_thread(lambda: "free") == "free"
         stop.set()
         assert set((await run.fates()).values()) == {"finished"}
+
+
+async def test_a_thread_that_is_to_finish_is_told_too() -> None:
+    async with using([waiting([], on_interrupt="finish")], ("wait", {})) as run:
+        await run.comes(ToolRun)
+        run.session.interrupt()
+        async with asyncio.timeout(4):  # less than the time that it would be waited for
+            assert await run.fates() == {"t1": "finished_after_stop"}
 
 
 @pytest.mark.parametrize(("leave", "fate"), [("return", "finished_after_stop"), ("raise", "cancelled")])
