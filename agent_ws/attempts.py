@@ -25,9 +25,13 @@ from .turn import Agent, Mark, Turn, drive
 T = TypeVar("T")
 
 
+SHARE = 0.75
+"""Of the time in which the run has to say something."""
+
+
 class Retry(Struct, frozen=True, kw_only=True):
-    """How often something is tried, and how long what may take, in seconds. The limits of time are those of one attempt
-    and have to lie below the run's own, which end the run and with it all attempts.
+    """How often something is tried, and how long what may take, in seconds. The limits of time are those of one
+    attempt, and cut to `SHARE` of the run's own, which end the run and with it all attempts.
     """
 
     attempts: int = 3
@@ -43,7 +47,7 @@ class Retry(Struct, frozen=True, kw_only=True):
     """Between two events, unless a tool runs or the user is asked: `silence_timeout`."""
     total: float = 300.0
     """As a whole: `run_timeout`."""
-    whole: float = 50.0
+    whole: float = 45.0
     """The same for the last attempt, which asks for the answer in one piece, so that nothing is shown meanwhile.
     0: there is none."""
     random: Callable[[], float] = random.random
@@ -132,7 +136,7 @@ async def _persist(turn: Turn, attempt: Callable[[], Awaitable[T]], retry: Retry
         except RunError as error:
             failure = error
         pause = retry.pause(number, failure)
-        if pause is None:
+        if pause is None or pause > SHARE * turn.timeouts.silence:
             raise failure
         number += 1
         turn.take_back_to(mark)
@@ -149,6 +153,8 @@ async def limited(turn: Turn, *, first: float, silence: float, total: float) -> 
     """
     loop = asyncio.get_running_loop()
     began, before = loop.time(), turn.written
+    silence = min(silence, SHARE * turn.timeouts.silence)
+    first = min(first, SHARE * (turn.timeouts.silence if before else turn.timeouts.first_event))
     timer: asyncio.TimerHandle | None = None
     failure: RunError | None = None
 

@@ -425,7 +425,7 @@ async def test_a_refused_connection() -> None:
 @pytest.mark.parametrize(
     ("steps", "limits", "code"),
     [
-        ([HANG], Timeouts(first_event=0.2), "first_event_timeout"),
+        ([HANG], Timeouts(first_event=1.5), "first_event_timeout"),
         ([*PARTIAL, HANG], Timeouts(silence=0.2), "silence_timeout"),
     ],
     ids=["before the headers", "in mid-answer"],

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from msgspec.structs import replace
 
 from agent_ws.attempts import Retry, Rung, asked_to_wait, climb, resilient
 from agent_ws.errors import AgentError, RunError
@@ -30,9 +31,12 @@ async def settled(session: Session) -> list[Event]:
     return session.log.read(0)
 
 
-async def ask(agent: Agent) -> list[Event]:
+LONG = Timeouts(orphan=1000)
+
+
+async def ask(agent: Agent, timeouts: Timeouts = LONG) -> list[Event]:
     """One question in a session of its own: its log."""
-    async with Sessions(agent, Settings(timeouts=Timeouts(orphan=1000))) as sessions:
+    async with Sessions(agent, Settings(timeouts=timeouts)) as sessions:
         session, _ = await sessions.create("me")
         await session.say("hi")
         return await settled(session)
@@ -298,6 +302,27 @@ async def test_each_limit_of_an_attempt_has_its_code(agent: Agent, after: float,
     error = ending(events)
     assert isinstance(error, Error)
     assert (error.code, asyncio.get_running_loop().time()) == (code, after)
+
+
+async def test_the_runs_own_limits_leave_time_for_another_attempt() -> None:
+    asked: list[float] = []
+
+    async def agent(turn: Turn) -> None:
+        asked.append(asyncio.get_running_loop().time())
+        match len(asked):
+            case 1 | 2:
+                await asyncio.sleep(1000)
+            case 3:
+                turn.content("a")
+                await asyncio.sleep(1000)
+            case _:
+                raise RunError("Limited.", code="provider_error", wait=16.0)
+
+    retry = replace(EVEN, attempts=9)
+    events = await ask(resilient(agent, failing(), retry=retry), Timeouts(first_event=32.0, silence=20.0))
+    assert asked == [0.0, 24.25, 39.75, 55.75]
+    assert seen(events) == "a!"
+    assert asyncio.get_running_loop().time() == 55.75, "a pause that would end the run is none"
 
 
 async def test_the_silence_behind_an_early_event_is_noticed_in_time() -> None:

@@ -27,7 +27,7 @@ MOST = 1000
 """Steps that a scene can have; more would be another scene's numbers."""
 WHOLE = 3
 """So many times in a row it has to end by itself: the kernel's part in a step differs from time to time."""
-SHORT = 2500
+SHORT = 2700
 LONG = 9_000
 """Shared by all the Pythons of the machine."""
 

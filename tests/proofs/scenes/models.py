@@ -32,7 +32,7 @@ from agent_ws.agents.anthropic import Anthropic
 from agent_ws.agents.loop import Options
 from agent_ws.attempts import Retry
 from agent_ws.errors import Refused
-from agent_ws.events import Done, Error, Event, Fate, Request, ToolResult, ToolStart
+from agent_ws.events import Event, Fate, Request, ToolResult, ToolStart
 from agent_ws.history import FATES
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
@@ -105,6 +105,13 @@ def tools(notes: Notes) -> list[Tool]:
     return [work, delete]
 
 
+def steering(session: Session) -> None:
+    """Somebody says more, while it streams and while tools run."""
+    loop = asyncio.get_running_loop()
+    for after in (0.004, 0.012):
+        loop.call_later(after, lambda: session.going and session.take("more", when_busy="steer"))
+
+
 def allowing(session: Session) -> None:
     """Somebody allows whatever is asked, some steps later."""
     loop = asyncio.get_running_loop()
@@ -121,10 +128,10 @@ def allowing(session: Session) -> None:
 
 
 def turn(
-    *scripts: Sequence[Step], retry: Retry | None = None, allow: bool = True, alone: type[Done | Error] = Done
+    *scripts: Sequence[Step], retry: Retry | None = None, allow: bool = True, steer: bool = False
 ) -> Callable[[Path], AbstractAsyncContextManager[Case]]:
     """The world of a scene that is one turn of a model. scripts: what the provider answers to its requests. allow:
-    somebody allows what is asked; else nobody ever answers.
+    somebody allows what is asked; else nobody ever answers. steer: somebody says more meanwhile.
     """
 
     @asynccontextmanager
@@ -137,6 +144,8 @@ def turn(
                     provider.script(*script)
                 if allow:
                     allowing(session)
+                if steer:
+                    steering(session)
 
             async with anthropic.AsyncAnthropic(
                 api_key="key", base_url=provider.url, http_client=httpx2.AsyncClient(limits=limits)
@@ -146,7 +155,7 @@ def turn(
                 model = Anthropic(client=client, **options)
                 async with Sessions(playing(driving(model), notes, model), Settings()) as sessions:
                     quiet = not allow or any(HANG in script for script in scripts)
-                    yield ModelTalk(provider, sessions, notes, quiet=quiet, begin=begin, alone=alone).case
+                    yield ModelTalk(provider, sessions, notes, quiet=quiet, begin=begin).case
 
     return world
 
@@ -178,6 +187,7 @@ LATE = Retry(attempts=2, base=0.02, random=lambda: 0.5, first=0.04, silence=0.04
 SCENES = (
     Scene("model that calls tools", turn(CALLS, answer("Done", "."))),
     Scene("model whose call nobody allows", turn(CALLS, allow=False)),
+    Scene("model that is steered", turn(CALLS, answer("Done."), steer=True)),
     Scene("model that is asked again", turn(CALLS, BUSY, CUT, BUSY, answer("Done."), retry=AGAIN)),
     Scene("model that is late", turn([*CALLS[:-3], HANG], [HANG], answer("Done."), retry=LATE)),
     Scene("another model", turn(CUT, CALLS, answer("Done."))),
