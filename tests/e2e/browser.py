@@ -113,6 +113,10 @@ class Tab:
             "flow => [...flow.querySelectorAll('.content p')].map(p => p.textContent).join('')"
         )
 
+    async def frame(self) -> None:
+        """Return when the page has drawn what it knows."""
+        await self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     async def log(self) -> list[Event]:
         """What the server holds of this page's session."""
         kept: dict[str, str] = await self.page.evaluate("JSON.parse(localStorage.getItem('agent-ws.session'))")

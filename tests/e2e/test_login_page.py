@@ -141,6 +141,9 @@ async def test_another_person_gets_nothing_of_the_conversation(make_site: MakeSi
     await first.say("a secret")
     await expect(first.answer).to_contain_text("one two, a secret")
     second = await tab_of(site)
+    assert await second.page.evaluate("({...localStorage})") == {}
+    await second.page.goto(first.page.url)  # with the address of the conversation
+    await second.page.reload()
     await log_in(second, BOBS)
     await expect(second.page.locator("#notice")).to_contain_text("it belongs to somebody else")
     await expect(second.runs).to_have_count(0)

@@ -68,7 +68,7 @@ async def statuses(site: Site, fields: list[tuple[str, str]]) -> dict[str, int]:
     get = await site.get(f"{STREAM}?message=x", fields)
     call = await site.post("/api/agent/interrupt", SAY, fields)
     ticket = await site.post("/api/agent/ticket", b"", fields)
-    asset = await site.get("/assets/app.js", fields)
+    asset = await site.get("/assets/chat.js", fields)
     answers = {"handshake": handshake, "post": post, "get": get, "call": call, "ticket": ticket, "asset": asset}
     return {name: answer.status for name, answer in answers.items()}
 
@@ -179,7 +179,7 @@ async def test_the_page_may_be_linked_to_and_nothing_else(make_site: MakeSite) -
     site = await make_site(Scripted(["Hi"]))
     linked = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert (await site.get("/", linked)).status == 200
-    for path in ("/assets/app.js", f"{STREAM}?message=x", "//", "/%2e"):
+    for path in ("/assets/chat.js", f"{STREAM}?message=x", "//", "/%2e"):
         assert (await site.get(path, linked)).status == 403
     assert (await site.get("/", {"origin": "https://evil.example"})).status == 403
     assert (await site.get("/", {"host": "evil.example"})).status == 403
@@ -323,12 +323,14 @@ async def test_a_server_that_drains_is_healthy_and_not_ready(make_site: MakeSite
 
 async def test_the_page_can_run_nothing_but_its_own_and_be_framed_by_nobody(make_site: MakeSite) -> None:
     site = await make_site(Scripted(["Hi"]))
-    for path in ("/", "/assets/app.js", "/assets/style.css"):
+    for path in ("/", "/assets/chat.js", "/assets/highlight.js", "/assets/chat.css"):
         response = await site.get(path)
         assert response.status == 200
         rules = dict(rule.strip().split(" ", 1) for rule in response.header("content-security-policy").split(";"))
         assert rules["default-src"] == "'none'"
         assert rules["script-src"] == rules["connect-src"] == "'self'"
+        assert rules["require-trusted-types-for"] == "'script'"
+        assert rules["trusted-types"] == "'none'"
         assert rules["frame-ancestors"] == rules["base-uri"] == rules["form-action"] == "'none'"
         assert not any("unsafe" in rule or "*" in rule or "http" in rule for rule in rules.values())
         assert response.header("x-content-type-options") == "nosniff"
@@ -336,7 +338,9 @@ async def test_the_page_can_run_nothing_but_its_own_and_be_framed_by_nobody(make
         assert response.header("cache-control") == "no-cache"
 
 
-@pytest.mark.parametrize("path", ["/assets/../app.py", "/assets/%2e%2e/pyproject.toml", "/assets/..%2fPROTOCOL.md"])
+@pytest.mark.parametrize(
+    "path", ["/assets/../app.py", "/assets/../index.html", "/assets/%2e%2e/pyproject.toml", "/assets/..%2fPROTOCOL.md"]
+)
 async def test_no_file_is_served_that_is_not_the_pages(make_site: MakeSite, path: str) -> None:
     site = await make_site(Scripted(["Hi"]))
     assert (await site.get(path)).status == 404
@@ -398,7 +402,7 @@ async def test_what_is_nowhere_is_told_as_everything_is(make_site: MakeSite) -> 
         ("POST", "/"),
         ("GET", "/api/agent/interrupt"),
         ("DELETE", STREAM),
-        ("POST", "/assets/app.js"),
+        ("POST", "/assets/chat.js"),
     ):
         response = await site.request(method, path)
         assert (response.status, (await response.json())["error"]["code"]) == (405, "method_not_allowed")

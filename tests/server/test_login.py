@@ -221,7 +221,7 @@ async def test_the_proofs_of_a_server_without_a_login_are_of_no_use() -> None:
 async def test_an_address_holds_no_credential(login: Login | None, name: str) -> None:
     app = build_app(agent, login=login)
     async with running(app):
-        for path in (STREAM, "/api/agent/interrupt", TICKET, "/", "/assets/app.js", "/ws", "/nowhere"):
+        for path in (STREAM, "/api/agent/interrupt", TICKET, "/", "/assets/chat.js", "/ws", "/nowhere"):
             for query in (f"message=x&{name}=y", f"{name}", f"%74{name[1:]}=x"):
                 status, body = await refusal(Http(app, f"{path}?{query}", headers=ALICE))
                 assert (status, body["error"]["code"]) == (400, "bad_frame")

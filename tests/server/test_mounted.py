@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from agent_ws import Turn, build_app
-from agent_ws.server.app import page_folder
+from agent_ws.server.app import PAGE
 from agent_ws.testing.client import running
 
 
@@ -48,7 +48,9 @@ async def test_it_works_below_a_path() -> None:
 
 
 def test_the_page_connects_beside_itself() -> None:
-    assert 'new URL("ws", document.baseURI)' in (page_folder() / "app.js").read_text()
+    built = (PAGE / "assets" / "chat.js").read_text()
+    assert re.search(r"new URL\([\"'`]\.[\"'`], ?document\.baseURI\)", built)
+    assert re.search(r"new URL\([\"'`]api/agent/ticket[\"'`], ?document\.baseURI\)", built)
 
 
 @pytest.mark.parametrize("ask", [{"message": "hi"}, {"session": "x"}])

@@ -63,7 +63,7 @@ async def test_the_page_and_the_probes_need_no_login_and_nothing_sets_a_cookie(
     make_site: MakeSite, office: Office
 ) -> None:
     site = await office.site(make_site, agent)
-    for path in ("/", "/assets/app.js", "/healthz", "/readyz"):
+    for path in ("/", "/assets/chat.js", "/healthz", "/readyz"):
         answer = await site.get(path)
         assert (answer.status, answer.header("set-cookie")) == (200, "")
     for path in ("/assets", "/assets/../api/agent/stream", "/asset", "//", "/index.html", "/%2e"):

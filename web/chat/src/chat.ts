@@ -1,0 +1,355 @@
+/**
+ * One conversation: the client, and what the person does with it.
+ *
+ * The one rule: what is shown is a function of the log and of what the person did here, drawn at most once a frame. From
+ * the moment of a Stop its answer stays as it was on the screen: nobody wants to read on while it says *stopping*.
+ */
+
+import {
+  type Client,
+  connect,
+  type LimitsNotice,
+  type Outcome,
+  type PendingView,
+  type RunView,
+  type Say,
+  type State,
+} from "agent-ws-client";
+import type { Login } from "./login.ts";
+import { Store } from "./store.ts";
+import { get, set } from "./stored.ts";
+import { REJECTED } from "./words.ts";
+
+export type WhenBusy = "queue" | "interrupt" | "steer";
+/** A part of a run: it can be stopped alone. */
+export type Part = { readonly section: string; readonly redo?: boolean } | { readonly agent: string };
+
+export interface Refusal {
+  readonly id: string;
+  readonly data: string;
+  readonly why: string;
+}
+
+/** Everything that waits for its turn. `run`: the log has it. */
+export interface Waiting {
+  readonly id: string;
+  readonly data: string;
+  readonly run: string | null;
+  readonly when_busy: Say["when_busy"] | undefined;
+  /** The person took it back. */
+  readonly leaving: boolean;
+}
+
+export interface ChatView {
+  readonly state: State;
+  readonly session: string | undefined;
+  /** What has begun, and what ended without. */
+  readonly runs: readonly RunView[];
+  /** Sent, with nothing in its way: it begins at any moment. */
+  readonly next: Waiting | null;
+  readonly waiting: readonly Waiting[];
+  readonly refused: readonly Refusal[];
+  readonly active: RunView | null;
+  readonly busy: boolean;
+  /** What was asked for and has not happened: `stop r1`, `skip s1`, `redo s1`, `reply q1`. */
+  readonly asked: ReadonlySet<string>;
+  /** The log was read. */
+  readonly loaded: boolean;
+  /** What the server did not understand. */
+  readonly fault: string;
+}
+
+export interface Known {
+  readonly session: string | undefined;
+  readonly token: string | undefined;
+}
+
+/** The server has named the conversation. `token`: it is new, and this opens it. */
+export type Opened = (named: { readonly session: string; readonly token: string | undefined }) => void;
+
+const OUTBOX = "agent-ws.outbox";
+/** A log that comes in pieces is drawn when it is there, or so long after its first piece. */
+const SETTLE = { QUIET: 40, MOST: 400 } as const;
+
+let keys = 0;
+
+type Outbox = Readonly<Record<string, readonly Say[]>>;
+
+export class Chat extends Store<ChatView> {
+  readonly #client: Client;
+  readonly #named: Opened;
+  readonly #frozen = new Map<string, RunView>();
+  readonly #asked = new Set<string>();
+  readonly #leaving = new Set<string>();
+  readonly #refused = new Map<string, Refusal>();
+  /** Refused by a server on its way out: the one that comes next takes them. */
+  readonly #again = new Map<string, PendingView>();
+  readonly key: number = ++keys;
+  /** Messages that were said here. */
+  readonly mine = new Set<string>();
+  #view: ChatView;
+  #known: Known;
+  #fault = "";
+  #frame = 0;
+  #closed = false;
+  #settling: { readonly since: number; timer: ReturnType<typeof setTimeout> } | null = null;
+  #loaded = false;
+
+  constructor(known: Known, login: Login, opened: Opened) {
+    super();
+    this.#known = known;
+    this.#named = opened;
+    const outbox = get<Outbox>("sessionStorage", OUTBOX)?.[known.session ?? ""] ?? [];
+    for (const { id } of outbox) this.mine.add(id ?? "");
+    this.#client = connect(new URL(".", document.baseURI).href, {
+      session: known.session,
+      token: known.token,
+      outbox,
+      ticket: login.ticket,
+      headers: login.headers,
+    });
+    this.#client.subscribe((notice) => {
+      switch (notice.do) {
+        case "session":
+          this.#opened(notice.frame.session, notice.frame.token ?? undefined, notice.frame.resumed);
+          break;
+        case "reset":
+          this.#settle();
+          break;
+        case "event":
+          if (this.#settling) this.#settle();
+          if (notice.event.type === "resolved") this.#asked.delete(`reply ${notice.event.request}`);
+          if (notice.event.type === "section_start") this.#asked.delete(`redo ${notice.event.section}`);
+          break;
+        case "outcome":
+          this.#outcome(notice.outcome);
+          this.#save();
+          break;
+        case "error":
+          // The first is an answer that another tab gave first; the others come with a close code, which says more.
+          if (!["request_not_open", "session_not_found", "shutting_down", "unauthorized"].includes(notice.error.code))
+            this.#fault = `The server did not understand: ${notice.error.message || notice.error.code}`;
+          break;
+        case "state":
+          if (notice.state.name === "open") this.#fault = "";
+          break;
+        case "pending":
+          this.#save();
+          break;
+        default:
+          notice satisfies never;
+      }
+      this.#soon();
+    });
+    this.#view = this.#make();
+  }
+
+  get view(): ChatView {
+    return this.#view;
+  }
+
+  get known(): Known {
+    return this.#known;
+  }
+
+  get limits(): LimitsNotice | undefined {
+    return this.#client.view.session?.limits;
+  }
+
+  /** The whole text of an answer. */
+  text(run: string): string {
+    return this.#client.text(run);
+  }
+
+  /** The text of the messages that the server has not taken. */
+  unsent(): string {
+    return this.#client.view.pending.map(({ data }) => data).join("\n\n");
+  }
+
+  connect(): void {
+    this.#client.connect();
+  }
+
+  /** Leave it. The conversation and its answer go on. */
+  close(): void {
+    this.#closed = true;
+    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#settling?.timer);
+    this.#client.close();
+  }
+
+  // What the person does
+
+  say(data: string, when_busy: WhenBusy | undefined): void {
+    this.#fault = "";
+    const { id } = this.#client.send(data, { when_busy: this.view.busy ? when_busy : undefined });
+    this.mine.add(id);
+    this.#now();
+  }
+
+  /** Stop what goes; where nothing has begun, take back the message that asked for it. */
+  stop(): void {
+    const { active, next } = this.#view;
+    if (active) this.#stopRun(active);
+    else if (next) this.withdraw(next);
+  }
+
+  stopPart(run: string, part: Part): void {
+    this.#client.interrupt({ run, ...part });
+    this.#asked.add("agent" in part ? `stop ${part.agent}` : `${part.redo ? "redo" : "skip"} ${part.section}`);
+    this.#now();
+  }
+
+  reply(request: string, data: unknown): void {
+    this.#asked.add(`reply ${request}`);
+    this.#client.reply(request, data);
+    this.#now();
+  }
+
+  /** Take a message back: it is not answered, or not any more. */
+  withdraw({ id, run }: Waiting): void {
+    this.#leaving.add(id);
+    if (this.#again.delete(id)) this.#leaving.delete(id);
+    else if (run === null) this.#client.withdraw(id);
+    else this.#client.interrupt({ run });
+    this.#now();
+  }
+
+  /** A refused message has been read. */
+  dismiss(id: string): void {
+    this.#refused.delete(id);
+    this.#now();
+  }
+
+  #stopRun(run: RunView): void {
+    if (this.#frozen.has(run.run)) return;
+    this.#frozen.set(run.run, run);
+    this.#client.interrupt({ run: run.run, seen: run.chars });
+    this.#now();
+  }
+
+  // What the client says
+
+  #opened(session: string, token: string | undefined, resumed: boolean): void {
+    if (!resumed) this.#settle();
+    const fresh = this.#known.session !== session;
+    this.#known = { session, token: token ?? this.#known.token };
+    if (fresh) {
+      this.#save();
+      this.#named({ session, token });
+    }
+    const again = [...this.#again.values()];
+    this.#again.clear();
+    for (const { id, data, when_busy } of again) this.#client.send(data, { id, when_busy });
+  }
+
+  #outcome(outcome: Outcome): void {
+    if (outcome.type === "accepted") return;
+    const id = outcome.id ?? "";
+    const lost = this.#view.waiting.concat(this.#view.next ?? []).find((waiting) => waiting.id === id);
+    this.#leaving.delete(id);
+    if (outcome.type === "withdrawn" || lost === undefined) return;
+    if (outcome.code === "shutting_down")
+      this.#again.set(id, { id, data: lost.data, when_busy: lost.when_busy, sent: true });
+    else this.#refused.set(id, { id, data: lost.data, why: REJECTED[outcome.code] ?? `Not sent: ${outcome.message}` });
+  }
+
+  /** Messages that have no outcome survive a reload. */
+  #save(): void {
+    const pending = this.#client.view.pending.map(({ id, data, when_busy }) => ({
+      type: "message",
+      id,
+      data,
+      ...(when_busy !== undefined && { when_busy }),
+    }));
+    const all: Record<string, unknown> = { ...get<Outbox>("sessionStorage", OUTBOX) };
+    delete all[""];
+    delete all[this.#known.session ?? ""];
+    if (pending.length > 0) all[this.#known.session ?? ""] = pending;
+    set("sessionStorage", OUTBOX, Object.keys(all).length > 0 ? all : undefined);
+  }
+
+  // Drawing
+
+  /** The log comes anew: what is there stays on the screen until it is there. */
+  #settle(): void {
+    const since = this.#settling?.since ?? performance.now();
+    clearTimeout(this.#settling?.timer);
+    const wait = Math.max(0, Math.min(SETTLE.QUIET, since + SETTLE.MOST - performance.now()));
+    const timer = setTimeout(() => {
+      this.#settling = null;
+      this.#loaded = true;
+      this.#now();
+    }, wait);
+    this.#settling = { since, timer };
+  }
+
+  /** Draw in the next frame. */
+  #soon(): void {
+    if (this.#frame === 0 && !this.#closed)
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = 0;
+        this.#now();
+      });
+  }
+
+  #now(): void {
+    this.#view = this.#make();
+    this.changed();
+  }
+
+  #make(): ChatView {
+    const { state, runs: all, pending } = this.#client.view;
+    const loaded = this.#loaded && this.#settling === null;
+    const logged = this.#settling !== null && this.#view !== undefined ? null : all;
+    const before = this.#view as ChatView | undefined;
+    for (const { run, phase } of all) if (phase === "ended") this.#frozen.delete(run);
+    const begun: RunView[] = [];
+    const waiting: Waiting[] = [];
+    let active: RunView | null = null;
+    for (const run of all) {
+      if (run.phase !== "waiting") {
+        const shown = this.#frozen.get(run.run) ?? run;
+        begun.push(shown);
+        if (run.phase === "going") active = shown;
+      } else {
+        const [message] = run.messages;
+        if (message) waiting.push(this.#wait(message.id, message.data, run.run, undefined));
+      }
+    }
+    for (const { id, data, when_busy } of [...pending, ...this.#again.values()])
+      waiting.push(this.#wait(id, data, null, when_busy));
+    const next = active === null ? (waiting.shift() ?? null) : null;
+    const runs = logged === null ? (before?.runs ?? []) : same(before?.runs, begun);
+    const asked = new Set(this.#asked);
+    for (const run of this.#frozen.keys()) asked.add(`stop ${run}`);
+    return {
+      state,
+      session: this.#known.session,
+      runs,
+      next: before?.next && next && alike(before.next, next) ? before.next : next,
+      waiting: same(before?.waiting, waiting, alike),
+      refused: same(before?.refused, [...this.#refused.values()]),
+      active,
+      busy: active !== null || next !== null || waiting.length > 0,
+      asked:
+        before?.asked.size === asked.size && [...asked].every((key) => before.asked.has(key)) ? before.asked : asked,
+      loaded: loaded || (before?.loaded ?? false),
+      fault: this.#fault,
+    };
+  }
+
+  #wait(id: string, data: string, run: string | null, when_busy: Waiting["when_busy"]): Waiting {
+    return { id, data, run, when_busy, leaving: this.#leaving.has(id) };
+  }
+}
+
+function alike(a: Waiting, b: Waiting): boolean {
+  return a.id === b.id && a.run === b.run && a.leaving === b.leaving && a.data === b.data;
+}
+
+/** `now`, or `before` where that is the same. */
+function same<T>(before: readonly T[] | undefined, now: readonly T[], equal = (a: T, b: T) => a === b): readonly T[] {
+  const unchanged = before?.length === now.length && before.every((item, i) => equal(item, now[i] as T));
+  return unchanged ? before : now;
+}
