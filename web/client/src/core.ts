@@ -368,7 +368,7 @@ export class Core {
   #closed({ code, reason = "", wait = 0 }: Ending, now: number): void {
     const opened = this.#state.name === "open";
     if (opened && now - this.#openedAt >= STABLE) this.#attempt = 0;
-    if (!opened && ++this.#failed >= LOYALTY) this.#works = null;
+    if (!opened && comesBack(code) && ++this.#failed >= LOYALTY) this.#works = null; // else the wire did work
     const speaks = code === IDLE && this.#kept.size > 0;
     if (!comesBack(code) && !speaks) {
       const state: State = code === IDLE ? { name: "resting", code } : { name: "closed", code, reason };

@@ -157,9 +157,10 @@ export class Http implements Transport {
     try {
       const body = { session, token, message: data, id, when_busy };
       const end = await this.#read("stream", body, controller, (frame) => {
-        if (frame.type !== "accepted") return true;
-        this.#listener.frame(frame);
-        return false;
+        // The first message of all makes the session: without it the next would make another one.
+        const begins = frame.type === "session" && this.#hello().session === undefined;
+        if (begins || frame.type === "accepted") this.#listener.frame(frame);
+        return frame.type !== "accepted";
       });
       if (end instanceof Fault && !end.fatal) {
         this.#listener.frame({ type: "rejected", id: id ?? null, code: end.code, message: end.message });

@@ -7,6 +7,7 @@ import {
   type ConnectOptions,
   connect,
   type HttpRequest,
+  type HttpResponse,
   type Notice,
   Refused,
   type Socket,
@@ -242,6 +243,26 @@ test("who is not logged in is told so, and comes back after a login", async () =
   assert.equal(world.sockets.length, 1);
 });
 
+test("a login that was refused again and again says nothing against WebSockets", async () => {
+  const world = new World();
+  let known = false;
+  const client = world.connect({
+    ticket: async () => {
+      if (known) return "t1";
+      throw new Refused("log in first");
+    },
+    platform: { fetch: () => Promise.reject(new Error("expected a WebSocket, got a request")) },
+  });
+  for (const login of [false, false, false, true]) {
+    await turn();
+    assert.equal(client.view.state.name, "closed");
+    known = login;
+    client.connect();
+  }
+  await turn();
+  assert.equal(world.sockets.length, 1);
+});
+
 test("a handshake that fails without a close is a lost connection", async () => {
   const world = new World();
   const client = world.connect();
@@ -334,6 +355,45 @@ test("by fetch a server that is full says how long to stay away", async () => {
   assert.equal(asked[0]?.headers["authorization"], "Bearer x");
   assert.deepEqual(JSON.parse(asked[0]?.body ?? ""), { session: "s1", token: "k1" });
 });
+
+test("by fetch the first message makes the session, and the second is said in it", async () => {
+  const world = new World();
+  const said: string[] = [];
+  const client = world.connect({
+    wires: ["sse"],
+    platform: {
+      fetch: async (_, request) => {
+        const { message, session } = JSON.parse(request.body);
+        if (message === undefined) return answer(session === undefined ? 204 : 200, []);
+        said.push(`${message} in ${session}`);
+        const accepted = { type: "accepted", id: JSON.parse(request.body).id, run: "r1", outcome: "started" };
+        return answer(200, [SESSION, accepted]);
+      },
+    },
+  });
+  await client.send("one").outcome;
+  assert.equal(client.view.session?.session, "s1");
+  await client.send("two").outcome;
+  assert.deepEqual(said, ["one in undefined", "two in s1"]);
+  client.close();
+});
+
+/** A stream of events that stays open behind them. */
+function answer(status: number, frames: readonly { type: string }[]): HttpResponse {
+  const chunks = frames.map((frame) =>
+    new TextEncoder().encode(`event: ${frame.type}\ndata: ${JSON.stringify(frame)}\n\n`),
+  );
+  const read = async () => {
+    const value = chunks.shift();
+    return value ? { done: false, value } : await new Promise<never>(() => {});
+  };
+  return {
+    status,
+    headers: { get: () => null },
+    body: status === 204 ? null : { getReader: () => ({ read }) },
+    json: async () => null,
+  };
+}
 
 test("without a socket and without fetch there is nothing to be done", () => {
   assert.throws(
