@@ -534,7 +534,8 @@ async def test_a_failing_provider_is_explained_without_its_own_words(
         assert "SECRET" not in end.message
         if code is not None:
             assert isinstance(raised[-1], RunError)
-            assert (raised[-1].retry, raised[-1].wait, raised[-1].__cause__) == (retry, wait, None)
+            assert (raised[-1].retry, raised[-1].wait) == (retry, wait)
+            assert raised[-1].__suppress_context__, "the cause holds the request, and with it the key"
 
 
 async def test_what_a_failed_attempt_said_is_taken_back_where_another_follows() -> None:

@@ -368,9 +368,21 @@ async def test_a_model_that_waits_now_and_then_is_not_held_up() -> None:
         assert any(isinstance(event, Done) for event in await settled(session))
 
 
+class Saver(InMemorySaver):
+    """Keeps the states of threads, and notes which were given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: set[str] = set()
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        self.deleted.add(thread_id)
+        await super().adelete_thread(thread_id)
+
+
 async def test_one_of_several_graphs_is_stopped_alone() -> None:
     gate = Gate()
-    saver = InMemorySaver()
+    saver = Saver()
     left = LangChain(graph_of(Model(scripts=[["a", gate, "b"]]), saver=saver))
     right = LangChain(graph_of(Model(scripts=[["c", gate, "d"]]), saver=saver))
 
@@ -390,6 +402,7 @@ async def test_one_of_several_graphs_is_stopped_alone() -> None:
     }
     assert said == {"left": "a", "right": "cd"}
     assert not saver.storage
+    assert len(saver.deleted) == 2, "they share a run and a checkpointer, and must not share a thread"
 
 
 class TestGraph(AgentSuite):
