@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, Protocol, cast
 
 import anyio
@@ -496,27 +495,31 @@ async def _iterate(
     items: AsyncIterator[str | Emitted], write: Callable[[str | Emitted, str | None], None], name: str | None
 ) -> None:
     generator = cast("AsyncGenerator[str | Emitted]", items) if isinstance(items, AsyncGenerator) else None
-    pull = items.__anext__
-    step: Callable[[], Awaitable[str | Emitted]] = pull
-    count = 0
+    breath = BREATH
+    thrown: asyncio.CancelledError | None = None
     try:
         while True:
-            try:
-                item = await step()
-            except StopAsyncIteration:
-                return
-            step = pull
-            write(item, name)
-            count += 1
-            if count % BREATH == 0:
+            if thrown is not None and generator is not None:
+                # It came while the generator stood in a `yield`. It is raised there: a scope around that `yield`, a
+                # section or a tool, may be what was cancelled, and goes on behind it.
                 try:
-                    await asyncio.sleep(0)
-                except asyncio.CancelledError as cancelled:
-                    if generator is None:
-                        raise
-                    # It came while the generator stood in a `yield`. It is raised there: a scope around that `yield`, a
-                    # section or a tool, may be what was cancelled, and goes on behind it.
-                    step = partial(generator.athrow, cancelled)
+                    write(await generator.athrow(thrown), name)
+                except StopAsyncIteration:
+                    return
+            async for item in items:  # cheaper than a call of `__anext__` for each item
+                write(item, name)
+                breath -= 1
+                if not breath:
+                    breath = BREATH
+                    try:
+                        await asyncio.sleep(0)
+                    except asyncio.CancelledError as cancelled:
+                        if generator is None:
+                            raise
+                        thrown = cancelled
+                        break
+            else:
+                return
     finally:
         if generator is not None:
             await generator.aclose()

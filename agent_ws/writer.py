@@ -7,6 +7,7 @@ Not a cancellation point anywhere. Must not know: tasks, sessions, what made the
 """
 
 from collections.abc import Callable
+from typing import Never
 
 import msgspec
 from msgspec.structs import replace
@@ -155,7 +156,12 @@ class Writer:
 
     def _piece(self, kind: type[Content | Thinking], data: str, agent: str | None, section: str | None) -> None:
         size = len(data)
-        self._count(size)  # raises past a limit: what was written until then counts
+        # As in `_count`: on the path of every token each call counts.
+        self.touched = self._tick()
+        self.events += 1
+        self._written += size
+        if self.events > self._most_events or self._written > self._most_chars:
+            self._too_long()  # what was written until then counts
         self._log.append_text(kind, self._run, data, agent, section)
         if kind is Content:
             text = self._text.get(agent)
@@ -290,10 +296,13 @@ class Writer:
         self.events += 1
         self._written += chars
         if self.events > self._most_events or self._written > self._most_chars:
-            raise RunError(
-                f"expected at most {self._most_events} events and {self._most_chars} characters from one run, got more",
-                code="run_too_long",
-            )
+            self._too_long()
+
+    def _too_long(self) -> Never:
+        raise RunError(
+            f"expected at most {self._most_events} events and {self._most_chars} characters from one run, got more",
+            code="run_too_long",
+        )
 
     def _is_silenced(self, agent: str | None, section: str | None) -> bool:
         return ("agent", agent) in self._silenced or ("section", section) in self._silenced
