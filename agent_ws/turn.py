@@ -68,6 +68,7 @@ class Mark(Struct, frozen=True):
     chars: int
     thinking: int
     waiting: frozenset[str]
+    sections: frozenset[str]
     ran: int
     heard: int
 
@@ -153,11 +154,23 @@ class Turn:
         """Where an attempt begins that may have to be taken back."""
         writer = self._run.writer
         chars, thinking = writer.size(self.name)
-        return Mark(chars, thinking, frozenset(writer.brackets.waiting), writer.ran, self._heard)
+        return Mark(
+            chars,
+            thinking,
+            frozenset(writer.brackets.waiting),
+            frozenset(writer.brackets.sections),
+            writer.ran,
+            self._heard,
+        )
 
     def take_back_to(self, mark: Mark) -> None:
-        """Take back what this agent has written since `mark`; its calls that still wait are withdrawn."""
+        """Take back what this agent has written since `mark`: its calls that still wait are withdrawn, and sections
+        that are open are ended, so that another attempt can begin them anew.
+        """
         writer = self._run.writer
+        for section in tuple(writer.brackets.sections):
+            if section not in mark.sections and writer.brackets.sections[section] == self.name:
+                self.write(SectionEnd(section, "interrupted"))
         for tool in [tool for tool in writer.brackets.tools if tool in writer.brackets.waiting]:
             if tool not in mark.waiting and writer.brackets.tools[tool] == self.name:
                 self.end_tool(tool, "withdrawn")

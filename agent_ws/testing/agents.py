@@ -166,7 +166,8 @@ class Hands:
             try:
                 if self.hold:
                     await asyncio.Event().wait()
-                await asyncio.sleep(0)
+                for _ in range(5):  # so that a sweep finds it running
+                    await asyncio.sleep(0)
             except asyncio.CancelledError:
                 self.stopped += 1
                 raise

@@ -9,6 +9,7 @@ from helpers import Frame, drained, got, of, say, serving
 
 from agent_ws.agents.scripted import Gate
 from agent_ws.errors import BracketError
+from agent_ws.events import SectionStart
 from agent_ws.history import FATES, OUTCOMES, ToolOutput, ToolUse
 from agent_ws.testing.client import Client, connect
 from agent_ws.testing.invariants import check_history
@@ -122,6 +123,24 @@ async def test_an_attempt_is_taken_back_whole_and_nothing_else() -> None:
             ("t1", "withdrawn"),
             ("t0", "ok"),
         ]
+
+
+async def test_a_section_of_an_attempt_that_failed_can_begin_anew() -> None:
+    async def agent(turn: Turn) -> None:
+        async with turn.section("kept"):
+            mark = turn.mark()
+            turn.write(SectionStart("s1"))
+            turn.content("wrong", "s1")
+            turn.take_back_to(mark)
+            turn.write(SectionStart("s1"))
+            turn.content("right", "s1")
+            turn.content("still open", "kept")
+
+    async with serving(agent) as app, connect(app) as client:
+        await say(client, "hi")
+        settled = await got(client, "settled")
+        assert of(client, "done")
+        assert settled["chars"] == len("rightstill open")
 
 
 async def test_one_of_several_agents_takes_back_its_own_only() -> None:

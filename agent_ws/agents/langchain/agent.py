@@ -3,7 +3,6 @@
 The one rule: see the package.
 """
 
-import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias, cast
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from ...attempts import asked_to_wait
 from ...errors import AgentWsError, RunError
 from ...turn import Turn
 from .messages import converted, plain
@@ -144,12 +144,11 @@ def _explained(error: Exception) -> RunError | None:
     kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
     if isinstance(status, int):
         headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
-        after = headers.get("retry-after") or ""
         return RunError(
             f"The provider refused the request, or failed (status {status}).",
             code="provider_error",
             retry=status in {408, 409, 429} or status >= 500,  # noqa: PLR2004 - HTTP's own number
-            wait=float(after) if re.fullmatch("[0-9]{1,6}", after) else None,
+            wait=asked_to_wait(headers),
         )
     if "Timeout" in kinds:
         return RunError("The provider did not answer in time: try again later.", code="provider_timeout")
