@@ -1,9 +1,10 @@
 """The demo agent, driven as a client drives it. Time is virtual, so it speaks at the pace that people see."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,7 +28,9 @@ from agent_ws.events import (
     Start,
     Status,
     Thinking,
+    ToolInput,
     ToolResult,
+    ToolRun,
     ToolStart,
     User,
 )
@@ -36,6 +39,7 @@ from agent_ws.history import Message, Text, ToolOutput, ToolUse, history
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.settings import Settings
+from agent_ws.streams import boundary
 
 pytestmark = pytest.mark.virtual
 
@@ -60,11 +64,12 @@ async def settled(session: Session) -> None:
 
 async def ask(session: Session, message: str, reply: Any = None) -> list[Event]:
     """Say it, give `reply` to what the agent asks, and return the run's events."""
-    run = (await session.say(message)).run
-    while session.busy:
-        if reply is not None and session.going is not None and session.going.requests:
-            session.reply(next(iter(session.going.requests)), reply)
-        await session.log.wait(session.log.tail)
+    with session.view():
+        run = (await session.say(message)).run
+        while session.busy:
+            if reply is not None and session.going is not None and session.going.requests:
+                session.reply(next(iter(session.going.requests)), reply)
+            await session.log.wait(session.log.tail)
     return [event for event in session.log.read(0) if event.run == run]
 
 
@@ -216,7 +221,8 @@ async def test_an_interrupt_ends_a_showcase_at_once_at_any_moment(name: str, mom
         check_valid(history(events))
         settlement = events[-1]
         assert isinstance(settlement, Settled)
-        assert (settlement.task, settlement.stop_ms) == ("cancelled", 0)
+        assert settlement.task == "cancelled"
+        assert settlement.stop_ms == 0 or name == "tools", "one of its tools is let come to its end"
         assert "**2**" in await answer(session, "= 1 + 1")
         check_valid(history(session.log.read(0)))
 
@@ -269,12 +275,44 @@ async def test_slow_takes_twenty_seconds_and_tells_each_step() -> None:
     assert [event.detail for event in of(Status, run)][-1] == "step 20 of 20"
 
 
-async def test_fallback_takes_the_failed_attempt_back() -> None:
+async def test_an_outline_section_is_written_again_from_another_passage() -> None:
+    async with started() as session:
+        await session.say("demo outline")
+        while not any(isinstance(event, SectionEnd) for event in session.log.read(0)):
+            await session.log.wait(session.log.tail)
+        assert session.stop_part("section", "s1", redo=True)
+        await settled(session)
+        events = session.log.read(0)
+    first, again = (event.data for event in of(Content, events) if event.section == "s1")
+    assert first != again
+    told = runs(events)[0].text()
+    assert again in told
+    assert first not in told
+    assert [event.outcome for event in of(SectionEnd, events)] == ["done"] * 5
+
+
+async def test_sections_fill_in_two_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    async with started() as session:
+        began = loop.time()
+        await ask(session, "demo outline")
+        outline = loop.time() - began
+        run = await ask(session, "demo sections")
+        assert loop.time() - began - outline < 0.75 * outline
+    both = [{event.section for event in pair} for pair in zip(of(Content, run), of(Content, run)[1:], strict=False)]
+    assert {"s1", "s2"} in both
+
+
+async def test_fallback_takes_the_failed_attempts_back() -> None:
     async with started() as session:
         await ask(session, "hi")
         run = await ask(session, "demo fallback close codes")
-    assert [event.state for event in of(Status, run)] == ["retrying", "reset", "fallback", "degraded"]
-    assert of(Status, run)[-1].streamed is False
+    states = [event.state for event in of(Status, run)]
+    assert states == ["reset", "retrying", "reset", "fallback", "degraded"]
+    details = [event.detail for event in of(Status, run)]
+    assert "broke off" in details[1]
+    assert details[3] == "in_one_piece"
+    assert cast("Done", run[-2]).streamed is False
     whole = of(Content, run)[-1].data
     assert runs(run)[0].text() == whole
     assert whole.startswith("**PROTOCOL.md › Close codes**")  # noqa: RUF001
@@ -284,19 +322,46 @@ async def test_fallback_takes_the_failed_attempt_back() -> None:
     ("reply", "outcome", "said", "ran"),
     [
         ({"approved": True}, "replied", "You said yes", True),
-        (True, "replied", "You said yes", True),
-        ({"approved": False}, "replied", "You said no", False),
-        ({"approved": "yes"}, "replied", "You said no", False),
-        (None, "expired", "Nobody answered in time", False),
+        ({"approved": False}, "replied", "I did not do it: refused by the user", False),
+        ({"approved": "yes"}, "replied", "I did not do it: refused by the user", False),
+        (None, "expired", "I did not do it: nobody allowed it in time", False),
     ],
 )
 async def test_approval_does_only_what_was_approved(reply: Any, outcome: str, said: str, *, ran: bool) -> None:
     async with started() as session:
         run = await ask(session, "demo approval", reply)
-    assert of(Request, run)[0].kind == "approval"
+    request = of(Request, run)[0]
+    assert request.kind == "approval"
     assert of(Resolved, run)[0].outcome == outcome
-    assert bool(of(ToolStart, run)) is ran
+    assert bool(of(ToolRun, run)) is ran
     assert said in runs(run)[0].text()
+    assert json.loads("".join(event.data for event in of(ToolInput, run))) == request.data["input"], "as it is written"
+
+
+@pytest.mark.parametrize("seconds", [3.0, 12.0])
+async def test_tools_are_stopped_each_in_its_own_way(seconds: float) -> None:
+    async with started() as session:
+        await session.say("demo tools")
+        await asyncio.sleep(seconds)
+        session.interrupt()
+        await settled(session)
+        events = session.log.read(0)
+    names = {event.tool: event.name for event in of(ToolStart, events)}
+    fates = {names[tool]: fate for tool, fate in cast("Settled", events[-1]).tools.items()}
+    if seconds == 3:
+        assert fates == {"cancelled": "cancelled", "finished": "finished_after_stop", "detached": "running"}
+    else:
+        assert fates == {"cancelled": "finished", "finished": "finished", "detached": "running"}
+
+
+async def test_a_voice_gets_whole_sentences() -> None:
+    async with started() as session:
+        await ask(session, "hi")
+        run = await ask(session, "demo voice")
+    pieces = [event.data for event in run if isinstance(event, Content)]
+    whole = [piece for piece in pieces if boundary(piece, "sentence") == len(piece)]
+    assert len(whole) >= len(pieces) - 3, "but for the ends of passages, and one that took too long"
+    assert len(pieces) < 0.2 * len("".join(pieces).split())
 
 
 @pytest.mark.parametrize("reply", ["close codes", {"text": "close codes"}])

@@ -31,7 +31,9 @@ Try one of these:
 - a calculation: *what is 17 * (3 + 4)*
 - a showcase; most take a topic too: *demo steps close codes*
 
-""" + "\n".join(f"- **demo {name}**: {showcase.__doc__}" for name, showcase in SHOWCASES.items())
+""" + "\n".join(
+    f"- **demo {name}**: {' '.join((showcase.__doc__ or '').split())}" for name, showcase in SHOWCASES.items()
+)
 
 _GREETING = re.compile(r"(?:help|hi|hello|hey)(?:\s+(?:there|agent|demo))?\W*|\?+", re.IGNORECASE)
 _SHOWCASE = re.compile(r"(.*?)\bdemo\s+(\w+)[ \t:,.!?]*(.*)", re.IGNORECASE | re.DOTALL)

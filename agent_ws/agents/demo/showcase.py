@@ -5,65 +5,61 @@ users see.
 """
 
 import json
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
-from ...errors import AgentError
-from ...turn import Turn
-from .calculator import calculate
+from ...attempts import Retry, resilient
+from ...errors import AgentError, RunError
+from ...streams import buffered, chunked, timed
+from ...turn import Turn, TurnSection, Write, drive
+from .calls import approval, slow, steps, tools
 from .documents import Passage, words
-from .stage import Stage, quoted
+from .stage import Stage, found, quoted
 
 Showcase: TypeAlias = Callable[[Stage, str], Awaitable[None]]
 
 WORDS = 2000
-STEPS = 20
 ASK_S = 60.0
-
-
-def _found(stage: Stage, topic: str, *, limit: int = 1, file: str | None = None) -> list[Passage]:
-    """Passages on the user's own topic, or on what the documents are about where it leads nowhere."""
-    search = stage.documents.search
-    return search(topic, limit=limit, file=file) or search("interrupt resume session", limit=limit, file=file)
+AT_ONCE = 2
+PIECE = 60
+"""Characters that the voice speaks at once, if there are as many."""
 
 
 async def thinking(stage: Stage, topic: str) -> None:
     """Thinking that is shown apart from the answer."""
     topic = topic or "interrupt and resume"
     await stage.say(f"I look for the words {', '.join(words(topic)) or 'interrupt, resume'}. ", stage.turn.thinking)
-    passages = _found(stage, topic, limit=5)
+    passages = found(stage, topic, limit=5)
     await stage.say(f"{len(passages)} sections fit; the heading that fits best comes first. ", stage.turn.thinking)
     await stage.pause()
     await stage.say(quoted(passages[:1]))
 
 
-async def steps(stage: Stage, topic: str) -> None:
-    """An answer in steps: thinking, two tools, and what they found."""
-    turn, topic = stage.turn, topic or "resume after a crash"
-    await stage.say("First I search the documents, then I count how long the passage takes to read. ", turn.thinking)
-    turn.tools(search="search_documents", count="calculate")
-    async with turn.tool("search_documents", {"query": topic}, tool="search") as call:
-        await stage.pause()
-        passages = _found(stage, topic)
-        call.output = "\n".join(passage.section.source for passage in passages)
-    text = quoted(passages)
-    sum_ = f"{len(text.split())} / 200 * 60"
-    async with turn.tool("calculate", {"expression": sum_}, tool="count") as call:
-        await stage.pause()
-        call.output = calculate(sum_)
-    await stage.say(f"{text}\n\nThat takes about {float(call.output):.0f} seconds to read, at 200 words a minute.")
-
-
 async def outline(stage: Stage, topic: str) -> None:
-    """An answer with an outline first, whose sections fill in; each can be skipped."""
-    passages = _found(stage, topic, limit=4)
-    titles = {f"s{i}": passage.section.heading for i, passage in enumerate(passages, 1)}
-    stage.turn.outline(**titles)
-    await stage.pause()
-    for (section, title), passage in zip(titles.items(), passages, strict=True):
-        async with stage.turn.section(section, title) as opened:
-            await stage.say(passage.text, opened.content)
+    """An answer with an outline first, whose sections fill in. Skip one, also before it begins; or have it written
+    again while the others go on: then it looks for another passage.
+    """
+    await stage.turn.sections(**_planned(stage, topic))
+
+
+async def sections(stage: Stage, topic: str) -> None:
+    """The same with two sections at once."""
+    await stage.turn.sections(at_once=AT_ONCE, **_planned(stage, topic))
+
+
+def _planned(stage: Stage, topic: str) -> dict[str, Any]:
+    passages = found(stage, topic, limit=4)
+
+    def writer(passage: Passage) -> Write:
+        async def write(section: TurnSection) -> None:
+            await stage.pause()
+            others = stage.documents.search(passage.section.heading, limit=section.attempt)
+            await stage.say((passage if section.attempt == 1 else others[-1]).text, section.content)
+
+        return write
+
+    return {f"s{i}": (passage.section.heading, writer(passage)) for i, passage in enumerate(passages, 1)}
 
 
 async def parallel(stage: Stage, topic: str) -> None:
@@ -72,64 +68,51 @@ async def parallel(stage: Stage, topic: str) -> None:
     def reader(file: str) -> Callable[[Turn], Awaitable[None]]:
         async def read(turn: Turn) -> None:
             own = stage.on(turn)
-            await own.say(quoted(_found(own, topic, file=file)) or f"{file} says nothing about that.")
+            await own.say(quoted(found(own, topic, file=file)) or f"{file} says nothing about that.")
 
         return read
 
     await stage.turn.together(**{file.removesuffix(".md").lower(): reader(file) for file in stage.documents.files()})
 
 
-async def slow(stage: Stage, _topic: str) -> None:
-    """A tool that takes its time: 20 steps, a second each; press Stop while it runs."""
-    sections = stage.documents.sections()
-    counted: Counter[str] = Counter()
-    async with stage.turn.tool("count_words", {"files": stage.documents.files()}) as call:
-        for step in range(STEPS):
-            stage.turn.status("working", f"step {step + 1} of {STEPS}")
-            await stage.pause()
-            for section in sections[step::STEPS]:
-                counted.update(word for word in section.markdown().casefold().split() if words(word) == [word])
-        top = ", ".join(f"{word} ({times} times)" for word, times in counted.most_common(5))
-        call.output = top
-    await stage.say(f"I went through {len(sections)} sections. The words they use most are {top}.")
-
-
 async def fallback(stage: Stage, topic: str) -> None:
-    """An attempt that breaks off, is taken back, and is made up for in one piece."""
-    turn, answer = stage.turn, quoted(_found(stage, topic))
+    """An attempt that breaks off, one that falls silent, both taken back, and another agent in their place, which
+    answers in one piece.
+    """
+    answer, silence = quoted(found(stage, topic)), max(stage.seconds(1), 0.01)
     half = " ".join(answer.split(" ")[: len(answer.split(" ")) // 2])
+    attempts = 0
 
-    async def first_attempt() -> None:
-        await stage.say(half)
-        raise ConnectionError  # staged: nothing offline breaks off by itself
+    async def breaking_off() -> AsyncGenerator[str]:  # staged: nothing offline breaks off by itself
+        async with aclosing(stage.words(half)) as said:
+            async for word in said:
+                yield word
+        if attempts == 1:
+            raise RunError("The connection broke off (on purpose, to show this).", code="provider_error")
+        await stage.pause(60)
 
-    try:
-        await first_attempt()
-    except ConnectionError:
-        turn.status("retrying", "The connection broke off (on purpose, to show this).", attempt=2)
-        turn.take_back(len(half))
-    await stage.pause()
-    turn.status("fallback", "The second attempt failed too, so another way is taken.")
-    await stage.pause()
-    turn.status("degraded", "The other way does not stream: the answer comes in one piece.", streamed=False)
-    turn.content(answer)
+    async def streaming(turn: Turn) -> None:
+        nonlocal attempts
+        attempts += 1
+        async with aclosing(timed(breaking_off(), silence=silence)) as said:
+            async for word in said:
+                turn.content(word)
+
+    async def in_one_piece(turn: Turn) -> None:
+        await stage.pause()
+        turn.status("degraded", "This way does not stream.", streamed=False)
+        turn.content(answer)
+
+    retry = Retry(attempts=2, base=silence, random=lambda: 1.0)
+    await drive(resilient(streaming, in_one_piece, retry=retry), stage.turn)
 
 
-async def approval(stage: Stage, _topic: str) -> None:
-    """A tool that asks you first, and what becomes of it."""
-    turn = stage.turn
-    await stage.say(f"I would like to count all words of the documents. You have {ASK_S:g} seconds to answer.\n\n")
-    turn.tools(count="count_words")
-    reply = await turn.ask("approval", "May I count the words of all documents?", tool="count", timeout=ASK_S)
-    if reply is None:
-        await stage.say("Nobody answered in time, so I did not do it.")
-    elif not (reply.get("approved") is True if isinstance(reply, dict) else reply is True):  # pyright: ignore[reportUnknownMemberType]
-        await stage.say("You said no, so I did not do it.")
-    else:
-        async with turn.tool("count_words", {"files": stage.documents.files()}, tool="count") as call:
-            await stage.pause()
-            call.output = str(sum(len(section.markdown().split()) for section in stage.documents.sections()))
-        await stage.say(f"You said yes, and I did it: they have {call.output} words.")
+async def voice(stage: Stage, topic: str) -> None:
+    """An answer for a voice: whole sentences, several at once where they are short, and none waits for long."""
+    said = chunked(stage.words(quoted(found(stage, topic, limit=3))), "sentence")
+    async with aclosing(buffered(said, count=PIECE, seconds=stage.seconds(2))) as pieces:
+        async for piece in pieces:
+            stage.turn.content(piece)
 
 
 async def question(stage: Stage, _topic: str) -> None:
@@ -146,7 +129,7 @@ async def question(stage: Stage, _topic: str) -> None:
 
 async def steer(stage: Stage, topic: str) -> None:
     """A long answer that bends: say more while it runs, with “steer”, and it changes its subject."""
-    ahead = _found(stage, topic, limit=6)
+    ahead = found(stage, topic, limit=6)
     while ahead:
         await stage.say(f"{quoted([ahead.pop(0)])}\n\n")
         await stage.pause()
@@ -180,6 +163,9 @@ def _words_of(reply: Any) -> str:
 
 SHOWCASES: dict[str, Showcase] = {
     showcase.__name__: showcase
-    for showcase in (steps, thinking, outline, parallel, slow, fallback, approval, question, steer, long, error)
+    for showcase in (
+        *(steps, thinking, outline, sections, parallel, slow, fallback, approval, tools, question),
+        *(steer, voice, long, error),
+    )
 }
 """By the word that asks for it: "demo steps"."""
