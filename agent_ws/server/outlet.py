@@ -12,7 +12,7 @@ from starlette.types import Message, Send
 
 from ..cursor import Cursor
 from ..errors import AgentWsError, FrameError
-from ..events import Event
+from ..events import Content, Event, Thinking
 from ..frames import Codec, ControlFrame, ErrorFrame
 from ..session import Session
 from ..turn import BREATH
@@ -23,7 +23,9 @@ PUSH = "agent_ws.push"
 """The ASGI extension by which our server offers it; under another server `send` does everything."""
 
 GATHER_S = 0.005
-"""How long text is gathered behind what has just left: a third of the time for which a screen shows a picture."""
+"""How long text is gathered behind text that has just left: a third of the time for which a screen shows a picture."""
+
+TEXT = (Content, Thinking)
 
 
 class Gone(Exception):
@@ -77,7 +79,7 @@ class Outlet:
         """The writer waits, and nothing waits for it."""
         self._clock = asyncio.get_running_loop().time
         self._gathers = 0.0
-        """Until then text is gathered: something has just left."""
+        """Until then text is gathered: some has just left, and nothing else behind it."""
         self._late = False
         """`_catch_up` is due."""
         self._timer: asyncio.TimerHandle | None = None
@@ -170,7 +172,7 @@ class Outlet:
         if self._frames:
             self._stir()
         if events:
-            self._gathers = self._clock() + GATHER_S
+            self._gathers = self._clock() + GATHER_S if isinstance(events[-1], TEXT) else 0.0
 
     def _pull(self, cursor: Cursor) -> list[Event]:
         """What is new. Sees to it that what is held is looked at when its time comes."""

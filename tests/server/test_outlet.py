@@ -116,6 +116,17 @@ async def test_what_follows_within_a_moment_leaves_merged_at_its_end() -> None:
         assert it.wire.texts() == ["a", "bcd", "e", "f"], "after a moment without any it is the first again"
 
 
+async def test_the_first_text_behind_something_else_waits_for_nothing() -> None:
+    async with line() as it:
+        it.session.log.append(Start(run="r2"))
+        it.text("a")
+        assert it.wire.texts() == ["a"], "a run's first token follows its start"
+        it.text("b")
+        it.session.log.append(Start(run="r3"))
+        it.text("c")
+        assert it.wire.texts() == ["a", "b", "c"], "nor does it wait for what left before that"
+
+
 async def test_what_left_with_something_else_does_not_hold_the_next_text() -> None:
     async with line() as it:
         it.text("a", "b")
