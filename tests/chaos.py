@@ -325,11 +325,13 @@ class Tab:
         self._world.aside(self._stack.aclose())
 
     def check(self, events: Sequence[Event]) -> None:
-        """With everything quiet: the copy is the log's, and complete unless somebody asked for less."""
-        if self.client is None or not self.opened:
-            return  # a copy may be ahead of the store until it comes back and is told
-        check_copy(self.copy, events)
-        if self.slow or self.paused:
+        """The copy is the log's."""
+        if self.client is not None and self.opened:  # it may be ahead of the store until it comes back and is told
+            check_copy(self.copy, events)
+
+    def check_complete(self, events: Sequence[Event]) -> None:
+        """It has all of these, unless somebody asked for less."""
+        if self.client is None or not self.opened or self.slow or self.paused:
             return
         rest = events[self.copy.cursor.seq :]
         chars, ms = self.buffer
@@ -589,6 +591,17 @@ class World:
         self._check_messages(events)
         for tab in self.tabs:
             tab.check(events)
+        try:
+            for tab in self.tabs:
+                tab.check_complete(events)
+        except Broken:
+            # An agent may have written a moment ago, and what it wrote may still be gathered: nothing older is.
+            crashes = self.crashes
+            await asyncio.sleep(TICK)
+            for tab in self.tabs:
+                if crashes == self.crashes:
+                    tab.check(self.events())
+                    tab.check_complete(events)
 
     async def finish(self) -> None:
         """The end of every schedule: let go of everything, and nothing may be left open, lost or unanswered."""
