@@ -1,15 +1,18 @@
 """The TypeScript client against the real server, through networks that break."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from live import Site, serving
-from remote import Remote, remotes
+from processes import Server
+from remote import DEADLINE_S, Remote, remotes
 from wire import eventually
 
 from agent_ws import Turn
@@ -44,10 +47,10 @@ Play = Callable[..., AbstractAsyncContextManager[Scene]]
 @pytest.fixture
 def play(client: Path) -> Play:
     @asynccontextmanager
-    async def playing(agent: Any, plan: Any = None, seed: int = 0) -> AsyncGenerator[Scene]:
+    async def playing(agent: Any, plan: Any = None, seed: int = 0, **settings: Any) -> AsyncGenerator[Scene]:
         # The clients go first: the server waits for its connections.
         async with (
-            serving(agent) as site,
+            serving(agent, **settings) as site,
             Proxy("127.0.0.1", site.port, plan, seed=seed) as proxy,
             remotes(client) as start,
         ):
@@ -240,3 +243,71 @@ async def test_a_refused_message_ends_the_iterator(play: Play) -> None:
         remote = await scene.start_alone()
         remote.call("answer", " ", url=scene.url, options={})
         assert "expected a message with text" in await remote.tells("failed")
+
+
+@WIRES
+async def test_a_login_comes_in_and_its_end_is_told(play: Play, wires: list[str], tmp_path: Path) -> None:
+    gate = Gate()
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"alice sha256:{sha256(b'one').hexdigest()}\n")
+    async with play(Scripted(["One ", gate, "two."]), tokens=str(tokens)) as scene:
+        stranger = await scene.start(wires=wires, bearer="two")
+        await stranger.is_("closed", code=4401)
+        remote = await scene.start(wires=wires, bearer="one")
+        remote.call("send", "Hello")
+        await remote.has("content")
+        assert remote.session["token"] is None
+        scene.site.gateway.revoke("alice")
+        await remote.is_("closed", code=4401)
+
+
+@pytest.mark.process
+@WIRES
+async def test_a_server_that_is_killed_and_comes_back(client: Path, wires: list[str], tmp_path: Path) -> None:
+    port = "0"
+
+    async def serve() -> Server:
+        store = f"sqlite:{tmp_path}/test.db"
+        return await Server.start("-m", "agent_ws", "serve", "acting:half", "--port", port, "--store", store)
+
+    server = await serve()
+    try:
+        port = str(await server.port())
+        async with remotes(client) as start:
+            remote = await start(f"http://127.0.0.1:{port}", wires=wires)
+            remote.call("send", "Hello")
+            assert (await remote.tells("outcome"))["type"] == "accepted"
+            await remote.until(lambda: "answer" in "".join(f.get("data", "") for f in remote.frames))
+            await server.kill()
+            await remote.is_("waiting")
+            server = await serve()
+            assert (await remote.has("error"))["code"] == "lost"
+            remote.call("send", "again")
+            run = (await remote.has("done"))["run"]
+            assert (await remote.shows())[1][run] == "Half of the answer"
+    finally:
+        await server.kill()
+
+
+async def test_the_examples_of_the_readme(play: Play, client: Path) -> None:
+    first, one, *_ = re.findall(r"```ts\n(.*?)```", (client / "README.md").read_text(), re.DOTALL)
+    assert len(first.splitlines()) == 9
+    async with play(Scripted(["You said ", "hello."])) as scene:
+        for example, last in ((first, "ended You said hello."), (one, "done You said hello.")):
+            script = example.replace("http://127.0.0.1:8000", scene.url)
+            process = await asyncio.create_subprocess_exec(
+                *("node", "--no-warnings", "--experimental-websocket", "--input-type=module", "--eval", script),
+                cwd=client,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    while line := await process.stdout.readline():
+                        if line.decode().strip() == last:
+                            break
+                assert line.decode().strip() == last
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()

@@ -109,6 +109,10 @@ export class Http implements Transport {
     this.#read("stream", body, controller, (frame) => {
       if ("seq" in frame) poll = POLL.FRESH;
       this.#listener.frame(frame);
+      // The end of a login: the stream is not cut off by a network.
+      if (!("seq" in frame) && frame.type === "error" && frame.code === "unauthorized") {
+        this.#close(new Fault(401, frame.code, frame.message, 0));
+      }
       if (this.#paused) this.#unfollow();
       return true;
     }).then(

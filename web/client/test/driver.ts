@@ -3,14 +3,14 @@
  *
  *     {"call": "connect", "url": "…", "options": {…}}    then any call of the client, with its arguments in `with`
  *
- * The option `random` says what chance says, always: 0 comes back at once.
+ * The option `random` says what chance says, always: 0 comes back at once. `bearer` is a login.
  *
  * Out: `{"frame": …}` for each event and reset, as it was handed on; `{"state": …}`, `{"session": …}`, `{"outcome": …}`,
  * `{"error": …}`; and `{"shown": […], "texts": {…}}` as the answer to `{"call": "show"}`.
  */
 
 import { createInterface } from "node:readline";
-import { type Client, connect, streamWithRetry } from "agent-ws-client";
+import { type Client, type ConnectOptions, connect, Refused, streamWithRetry } from "agent-ws-client";
 import { shown } from "./shown.js";
 
 let client: Client | undefined;
@@ -19,10 +19,24 @@ function tell(what: unknown): void {
   process.stdout.write(`${JSON.stringify(what)}\n`);
 }
 
+/** As README.md has it. */
+function login(url: string, bearer: string): Pick<ConnectOptions, "headers" | "ticket"> {
+  const authorization = `Bearer ${bearer}`;
+  return {
+    headers: async () => ({ authorization }),
+    ticket: async () => {
+      const answer = await fetch(`${url}/api/agent/ticket`, { method: "POST", headers: { authorization } });
+      if (answer.status === 401) throw new Refused("log in first");
+      return ((await answer.json()) as { ticket: string }).ticket;
+    },
+  };
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: a command is checked by what it does
 async function act({ call, url, options, with: given = [] }: any): Promise<void> {
   if (call === "connect" && client === undefined) {
-    client = connect(url, { ...options, platform: { random: () => options.random ?? Math.random() } });
+    const platform = { random: () => options.random ?? Math.random() };
+    client = connect(url, { ...options, platform, ...(options.bearer && login(url, options.bearer)) });
     tell({ state: client.view.state });
     client.subscribe((notice) => {
       if (notice.do === "event") tell({ frame: notice.event });
