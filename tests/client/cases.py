@@ -208,6 +208,21 @@ CASES: dict[str, tuple[list[Event], list[str]]] = {
             '  text "x"',
         ],
     ),
+    "taken back in a section, and written again": (
+        log(
+            *SAID,
+            SectionStart("s1", "Idea"),
+            Content("wrong", "s1"),
+            Status("reset", chars=5),
+            Content("right", "s1"),
+        ),
+        [
+            "r1 going chars=5",
+            '  message c1 "hi"',
+            '  section s1 "Idea" open',
+            '    text "right"',
+        ],
+    ),
     "taken back by one of two": (
         log(
             *SAID,

@@ -84,7 +84,7 @@ export class Client {
   readonly #outcomes = new Map<string, { resolve(outcome: Outcome): void; reject(error: Error): void }>();
   #unwake: (() => void) | null = null;
   readonly #unnudge: () => void;
-  readonly #actions: Action[] = [];
+  readonly #actions: (Action | Notice)[] = [];
   #acting = false;
 
   constructor(url: string, options: ConnectOptions) {
@@ -134,15 +134,13 @@ export class Client {
     const outcome = new Promise<Outcome>((resolve, reject) => this.#outcomes.set(id, { resolve, reject }));
     outcome.catch(() => {}); // who doesn't ask need not know
     const frame = { type: "message", id, data, ...(when_busy !== undefined && { when_busy }) } as const;
-    this.#do(this.#core.send(frame, this.#now()));
-    this.#notify({ do: "pending" });
+    this.#do([...this.#core.send(frame, this.#now()), { do: "pending" }]);
     return { id, outcome };
   }
 
   /** Take back a message that has no outcome yet. What has left already is stopped as soon as it has a run. */
   withdraw(id: string): void {
-    this.#do(this.#core.withdraw(id, this.#now()));
-    this.#notify({ do: "pending" });
+    this.#do([...this.#core.withdraw(id, this.#now()), { do: "pending" }]);
   }
 
   /**
@@ -179,8 +177,8 @@ export class Client {
     return this.#platform.now();
   }
 
-  /** In order, also where a listener causes more. */
-  #do(actions: readonly Action[]): void {
+  /** In order for all listeners, also where one of them causes more. */
+  #do(actions: readonly (Action | Notice)[]): void {
     this.#actions.push(...actions);
     this.#view = null;
     if (this.#acting) return;
@@ -192,7 +190,7 @@ export class Client {
     }
   }
 
-  #act(action: Action): void {
+  #act(action: Action | Notice): void {
     switch (action.do) {
       case "connect":
         this.#transport?.drop();
@@ -226,6 +224,7 @@ export class Client {
         return this.#notify(action);
       case "state":
       case "error":
+      case "pending":
         return this.#notify(action);
       default:
         return action satisfies never;
@@ -240,27 +239,23 @@ export class Client {
   }
 
   #open(wire: Wire): Transport {
-    let current: Transport | null = null;
-    const mine = (): boolean => current !== null && this.#transport === current;
     const listener: Listener = {
-      opened: () => mine() && this.#do(this.#core.opened(this.#now())),
-      frame: (frame) => mine() && this.#do(this.#core.feed(frame, this.#now())),
-      quiet: () => mine() && this.#do(this.#core.quiet(this.#now())),
-      closed: (ending) => mine() && this.#do(this.#core.closed(ending, this.#now())),
+      opened: () => this.#do(this.#core.opened(this.#now())),
+      frame: (frame) => this.#do(this.#core.feed(frame, this.#now())),
+      quiet: () => this.#do(this.#core.quiet(this.#now())),
+      closed: (ending) => this.#do(this.#core.closed(ending, this.#now())),
     };
     const { WebSocket, fetch } = this.#platform;
-    current =
-      wire === "ws" && WebSocket
-        ? overWebSocket(this.#url, WebSocket, this.#options.ticket, listener)
-        : new Http(
-            this.#url,
-            this.#platform,
-            fetch as NonNullable<Platform["fetch"]>,
-            this.#options.headers,
-            () => this.#core.hello,
-            listener,
-          );
-    return current;
+    return wire === "ws" && WebSocket
+      ? overWebSocket(this.#url, WebSocket, this.#options.ticket, listener)
+      : new Http(
+          this.#url,
+          this.#platform,
+          fetch as NonNullable<Platform["fetch"]>,
+          this.#options.headers,
+          () => this.#core.hello,
+          listener,
+        );
   }
 
   #notify(notice: Notice): void {

@@ -108,7 +108,7 @@ export class Http implements Transport {
     let poll: number = POLL.IDLE;
     this.#read("stream", body, controller, (frame) => {
       if ("seq" in frame) poll = POLL.FRESH;
-      this.#listener.frame(frame);
+      this.#tell(frame);
       // The end of a login: the stream is not cut off by a network.
       if (!("seq" in frame) && frame.type === "error" && frame.code === "unauthorized") {
         this.#close(new Fault(401, frame.code, frame.message, 0));
@@ -150,7 +150,7 @@ export class Http implements Transport {
 
   #pong({ data }: Ping): void {
     const dead = this.#stream !== null && this.#platform.now() - this.#heard > PATIENCE;
-    if (!dead && !this.#dropped) this.#listener.frame({ type: "pong", data: data ?? null });
+    if (!dead) this.#tell({ type: "pong", data: data ?? null });
   }
 
   // Frames of the client's
@@ -163,11 +163,11 @@ export class Http implements Transport {
       const end = await this.#read("stream", body, controller, (frame) => {
         // The first message of all makes the session: without it the next would make another one.
         const begins = frame.type === "session" && this.#hello().session === undefined;
-        if (begins || frame.type === "accepted") this.#listener.frame(frame);
+        if (begins || frame.type === "accepted") this.#tell(frame);
         return frame.type !== "accepted";
       });
       if (end instanceof Fault && !end.fatal) {
-        this.#listener.frame({ type: "rejected", id: id ?? null, code: end.code, message: end.message });
+        this.#tell({ type: "rejected", id: id ?? null, code: end.code, message: end.message });
       } else if (end instanceof Fault) {
         this.#close(end);
       } else if (end === "left") {
@@ -191,7 +191,7 @@ export class Http implements Transport {
         if (response.status === 200) return;
         const fault = await Fault.of(response);
         if (fault.fatal) this.#close(fault);
-        else this.#listener.frame({ type: "error", code: fault.code, message: fault.message, about: about ?? null });
+        else this.#tell({ type: "error", code: fault.code, message: fault.message, about: about ?? null });
       })
       .catch((error: unknown) => this.#fail(error));
     this.#asked = Promise.all([this.#asked, asking]);
@@ -240,6 +240,10 @@ export class Http implements Transport {
     } finally {
       this.#open.delete(controller);
     }
+  }
+
+  #tell(frame: Frame): void {
+    if (!this.#dropped) this.#listener.frame(frame);
   }
 
   #fail(error: unknown): void {

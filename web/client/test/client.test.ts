@@ -199,7 +199,9 @@ test("what an old socket says late is not heard", async () => {
   const { onmessage, onclose } = old;
   await world.pass(31_000); // silent: asked, and given up
   assert.ok(old.gone);
+  onmessage?.({ data: JSON.stringify({ ...SESSION, session: "late" }) });
   onmessage?.({ data: JSON.stringify({ type: "content", seq: 3, run: "r1", data: "a" }) });
+  assert.equal(client.view.session?.session, "s1");
   onclose?.({ code: 4404, reason: "session_not_found" });
   assert.deepEqual(client.view.runs, []);
   assert.notEqual(client.view.state.name, "closed");
@@ -306,6 +308,8 @@ test("a listener may act, and what it does comes in its turn", async () => {
   client.subscribe((notice) => {
     if (notice.do === "state" && notice.state.name === "open") client.send("second", { id: "c2" });
   });
+  const heard: string[] = [];
+  client.subscribe((notice) => heard.push(notice.do));
   client.send("first", { id: "c1" });
   await turn();
   world.socket.onopen?.();
@@ -314,6 +318,7 @@ test("a listener may act, and what it does comes in its turn", async () => {
     world.socket.sent.map(({ id }) => id),
     [undefined, "c1", "c2"],
   );
+  assert.deepEqual(heard, ["pending", "session", "state", "pending"]);
 });
 
 test("a listener that throws does not harm the others", async () => {

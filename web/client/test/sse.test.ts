@@ -5,11 +5,12 @@ import { test } from "node:test";
 import { SseParser } from "agent-ws-client";
 
 const TEXT =
-  '\ufeffevent: session\nid: s.e.1.\ndata: {"a": 1}\n\n: \n\ndata: {"content": "é🙂"}\r\n\r\ndata:one\rdata: two\r\rid: 7\n\nevent: end\ndata: [DONE]\n\nevent: cut\ndata: off\n';
+  '\ufeffevent: session\nid: s.e.1.\ndata: {"a": 1}\n\n: \n\ndata: {"content": "é🙂"}\r\n\r\ndata:one\rdata: two\r\rid: 7\n\nevent: crlf\r\ndata: {"b":\r\ndata: 2}\r\n\r\nevent: end\ndata: [DONE]\n\nevent: cut\ndata: off\n';
 const EVENTS = [
   { event: "session", data: '{"a": 1}' },
   { event: "", data: '{"content": "é🙂"}' },
   { event: "", data: "one\ntwo" },
+  { event: "crlf", data: '{"b":\n2}' },
   { event: "end", data: "[DONE]" },
 ];
 
