@@ -85,6 +85,10 @@ class Remote:
             )
         )
 
+    async def was(self, state: str) -> None:
+        """Wait until its connection has been in this state, which may have passed."""
+        await self.until(lambda: any(told["name"] == state for told in self.states))
+
     async def tells(self, key: str) -> Any:
         """Wait for the next line with `key` among those that are not frames or states, and take it."""
         found = await self.until(lambda: next((what for what in self.told if key in what), None))

@@ -108,7 +108,7 @@ async def test_a_connection_that_is_cut_in_mid_answer_loses_nothing(play: Play, 
         remote.call("send", "Hello")
         await remote.has("content")
         scene.cut()
-        await remote.is_("waiting")
+        await remote.was("waiting")
         gate.set()
         await settled(scene, remote)
         assert "".join(f["data"] for f in remote.frames if f["type"] == "content") == "abcdefghijkl"
@@ -195,7 +195,7 @@ async def test_a_message_whose_answer_was_lost_is_said_again_and_run_once(play: 
         session = await scene.site.session(remote.session)
         await eventually(lambda: session.log.tail > 0)
         scene.cut()
-        await remote.is_("waiting")
+        await remote.was("waiting")
         scene.proxy.plan = Plan()
         assert (await remote.tells("outcome"))["id"] == "c1"
         await settled(scene, remote)
@@ -279,7 +279,7 @@ async def test_a_server_that_is_killed_and_comes_back(client: Path, wires: list[
             assert (await remote.tells("outcome"))["type"] == "accepted"
             await remote.until(lambda: "answer" in "".join(f.get("data", "") for f in remote.frames))
             await server.kill()
-            await remote.is_("waiting")
+            await remote.was("waiting")
             server = await serve()
             assert (await remote.has("error"))["code"] == "lost"
             remote.call("send", "again")
