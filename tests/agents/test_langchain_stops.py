@@ -372,7 +372,7 @@ class Saver(InMemorySaver):
     """Keeps the states of threads, and notes which were given up."""
 
     def __init__(self) -> None:
-        super().__init__()
+        cast("Any", super()).__init__()
         self.deleted: set[str] = set()
 
     async def adelete_thread(self, thread_id: str) -> None:
