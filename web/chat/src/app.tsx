@@ -79,6 +79,12 @@ export function App() {
   const { title, known } = useListed(chat, view, all);
   const ask = useLogin(chat, view);
 
+  useEffect(() => {
+    const wide = matchMedia(WIDE);
+    const changed = () => setMenu(wide.matches);
+    wide.addEventListener("change", changed);
+    return () => wide.removeEventListener("change", changed);
+  }, []);
   const closeMenu = useCallback(() => {
     if (!matchMedia(WIDE).matches) setMenu(false);
   }, []);

@@ -51,7 +51,7 @@ export interface ChatView {
   readonly refused: readonly Refusal[];
   readonly active: RunView | null;
   readonly busy: boolean;
-  /** What was asked for and has not happened: `stop r1`, `skip s1`, `redo s1`, `reply q1`. */
+  /** What was asked for and has not happened: `stop r1`, `reply q1`, and what `asking` says. */
   readonly asked: ReadonlySet<string>;
   /** The log was read. */
   readonly loaded: boolean;
@@ -85,6 +85,8 @@ export class Chat extends Store<ChatView> {
   /** Refused by a server on its way out: the one that comes next takes them. */
   readonly #again = new Map<string, PendingView>();
   readonly key: number = ++keys;
+  /** Accepted, and the log has not said so yet: id to run. By requests that takes its time. */
+  readonly #taken = new Map<string, { readonly data: string; readonly run: string }>();
   /** Messages that were said here. */
   readonly mine = new Set<string>();
   #view: ChatView;
@@ -118,8 +120,12 @@ export class Chat extends Store<ChatView> {
           break;
         case "event":
           if (this.#settling) this.#settle();
+          if (notice.event.type === "user") this.#taken.delete(notice.event.id);
           if (notice.event.type === "resolved") this.#asked.delete(`reply ${notice.event.request}`);
-          if (notice.event.type === "section_start") this.#asked.delete(`redo ${notice.event.section}`);
+          if (notice.event.type === "section_start")
+            this.#asked.delete(`redo ${notice.event.run} ${notice.event.section}`);
+          if (notice.event.type === "section_end")
+            this.#asked.delete(`skip ${notice.event.run} ${notice.event.section}`);
           break;
         case "outcome":
           this.#outcome(notice.outcome);
@@ -196,7 +202,7 @@ export class Chat extends Store<ChatView> {
 
   stopPart(run: string, part: Part): void {
     this.#client.interrupt({ run, ...part });
-    this.#asked.add("agent" in part ? `stop ${part.agent}` : `${part.redo ? "redo" : "skip"} ${part.section}`);
+    this.#asked.add(asking(run, part));
     this.#now();
   }
 
@@ -244,9 +250,13 @@ export class Chat extends Store<ChatView> {
   }
 
   #outcome(outcome: Outcome): void {
-    if (outcome.type === "accepted") return;
     const id = outcome.id ?? "";
     const lost = this.#view.waiting.concat(this.#view.next ?? []).find((waiting) => waiting.id === id);
+    if (outcome.type === "accepted") {
+      const logged = this.#client.view.runs.some(({ messages }) => messages.some((message) => message.id === id));
+      if (!logged && lost) this.#taken.set(id, { data: lost.data, run: outcome.run });
+      return;
+    }
     this.#leaving.delete(id);
     if (outcome.type === "withdrawn" || lost === undefined) return;
     if (outcome.code === "shutting_down")
@@ -317,6 +327,7 @@ export class Chat extends Store<ChatView> {
         if (message) waiting.push(this.#wait(message.id, message.data, run.run, undefined));
       }
     }
+    for (const [id, { data, run }] of this.#taken) waiting.push(this.#wait(id, data, run, undefined));
     for (const { id, data, when_busy } of [...pending, ...this.#again.values()])
       waiting.push(this.#wait(id, data, null, when_busy));
     const next = active === null ? (waiting.shift() ?? null) : null;
@@ -342,6 +353,12 @@ export class Chat extends Store<ChatView> {
   #wait(id: string, data: string, run: string | null, when_busy: Waiting["when_busy"]): Waiting {
     return { id, data, run, when_busy, leaving: this.#leaving.has(id) };
   }
+}
+
+/** The name in `ChatView.asked` of what is done to a part of a run. */
+export function asking(run: string, part: Part): string {
+  if ("agent" in part) return `stop ${run} ${part.agent}`;
+  return `${part.redo ? "redo" : "skip"} ${run} ${part.section}`;
 }
 
 function alike(a: Waiting, b: Waiting): boolean {

@@ -3,7 +3,7 @@
 import type { AgentView, Block, OutlineView, SectionView, StatusView } from "agent-ws-client";
 import type { ComponentChild } from "preact";
 import { useContext } from "preact/hooks";
-import type { Part } from "../chat.ts";
+import { asking, type Part } from "../chat.ts";
 import { memo } from "../memo.ts";
 import { AGENTS, SECTIONS, STATES } from "../words.ts";
 import { Context } from "./context.ts";
@@ -53,7 +53,7 @@ const One = memo(({ block, growing }: { block: Exclude<Block, AgentView>; growin
     case "outline":
       return <Outline outline={block} />;
     case "section":
-      return <Section section={block} />;
+      return <Section section={block} early={false} />;
     case "request":
       return <Request request={block} />;
     case "message":
@@ -81,9 +81,8 @@ function News({ status: { state, detail, attempt, streamed } }: { status: Status
 /** A button that acts on a part of the run, once. */
 function PartButton({ part, words, doing, name }: { part: Part; words: string; doing: string; name: string }) {
   const around = useContext(Context);
-  const key = "agent" in part ? `stop ${part.agent}` : `${part.redo ? "redo" : "skip"} ${part.section}`;
   if (!around?.going) return null;
-  const asked = around.asked.has(key);
+  const asked = around.asked.has(asking(around.run, part));
   return (
     <button
       type="button"
@@ -110,6 +109,8 @@ const Agent = memo(({ agent: { agent, state, detail, blocks } }: { agent: AgentV
 ));
 
 function Outline({ outline: { sections } }: { outline: OutlineView }) {
+  /** Who can write one again can leave one out that has not begun. */
+  const early = sections.some(({ redo }) => redo);
   const over = sections.filter(({ state }) => state !== "planned" && state !== "open").length;
   return (
     <div class="outline">
@@ -117,20 +118,23 @@ function Outline({ outline: { sections } }: { outline: OutlineView }) {
         {over} of {sections.length} sections
       </p>
       {sections.map((section) => (
-        <Section key={section.key} section={section} />
+        <Section key={section.key} section={section} early={early} />
       ))}
     </div>
   );
 }
 
-const Section = memo(({ section: { section, title, state, redo, blocks } }: { section: SectionView }) => {
+const Section = memo(({ section: view, early }: { section: SectionView; early: boolean }) => {
+  const { section, title, state, redo, blocks } = view;
   const name = title || section;
   return (
     <section class="section" data-state={state} aria-label={name}>
       <header>
         <h3>{name}</h3>
         <span class="note">{SECTIONS[state]}</span>
-        {state === "open" && <PartButton part={{ section }} words="Skip" doing="Skipping…" name={name} />}
+        {(state === "open" || (early && state === "planned")) && (
+          <PartButton part={{ section }} words="Skip" doing="Skipping…" name={name} />
+        )}
         {redo && state !== "planned" && (
           <PartButton part={{ section, redo: true }} words="Redo" doing="Redoing…" name={name} />
         )}
