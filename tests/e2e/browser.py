@@ -6,6 +6,7 @@ two is the network, which a test can cut.
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -17,6 +18,21 @@ if TYPE_CHECKING:  # the package is not needed to find out that it is missing
     from playwright.async_api import BrowserContext, Locator, Page
 
 PATIENCE_MS = 5_000
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--no-sandbox",  # for containers, whose user is root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def find_browser() -> str | None:
+    """Where it is; None: there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Relay:

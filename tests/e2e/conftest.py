@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from browser import PATIENCE_MS, MakeSite, Relay, Site
+from browser import FLAGS, NAMES, PATIENCE_MS, MakeSite, Relay, Site, find_browser
 
 from agent_ws import Agent, Settings
 from agent_ws.server.serve import Server, make_server
@@ -16,23 +15,12 @@ from agent_ws.server.serve import Server, make_server
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox",  # for containers, whose user is root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def context() -> "AsyncGenerator[BrowserContext]":
     """One for all tests, which share nothing all the same: each has a port, so an origin, so a storage of its own."""
     api = pytest.importorskip("playwright.async_api", reason="the tests of the page need the package playwright")
-    path = next(filter(None, map(shutil.which, NAMES)), None)
+    path = find_browser()
     if path is None:
         pytest.skip(f"the tests of the page need a browser: one of {', '.join(NAMES)} (Debian: apt install chromium)")
     api.expect.set_options(timeout=PATIENCE_MS)

@@ -72,6 +72,7 @@ async def tab_of(site: Site) -> Tab:
 async def test_a_person_logs_in_and_stays_so_until_the_tab_is_closed(make_site: MakeSite, office: Office) -> None:
     agent = Agent()
     site = await guarded(make_site, office, agent)
+    await site.context.clear_cookies()  # they know no ports: those of other tests would come along
     tab = await tab_of(site)
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))

@@ -104,7 +104,10 @@ async def test_no_text_takes_the_page_away(make_site: MakeSite, text: str) -> No
 
 
 async def test_html_text_is_refused_by_the_browser_itself(make_site: MakeSite) -> None:
-    tab = await (await make_site(lambda turn: turn.content("Hi"))).tab()
+    async def agent(turn: Turn) -> None:
+        turn.content("Hi")
+
+    tab = await (await make_site(agent)).tab()
     with pytest.raises(Exception, match="TrustedHTML"):
         await tab.page.evaluate("document.body.innerHTML = '<b>x</b>'")
     tab.faults.clear()  # the browser says so
@@ -181,5 +184,6 @@ async def test_nothing_moves_for_who_wants_it_so(make_site: MakeSite) -> None:
     await tab.page.emulate_media(reduced_motion="reduce")
     await tab.say("Go")
     await expect(tab.answer).to_have_text("Hi")
-    await asyncio.wait_for(tab.page.wait_for_function("document.getAnimations().length === 0"), 5)
+    await tab.page.evaluate("Promise.all(document.getAnimations().map(a => a.finished))")
+    assert await tab.page.evaluate("document.getAnimations().length") == 0
     await tab.page.emulate_media(reduced_motion="no-preference")
