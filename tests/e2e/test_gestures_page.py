@@ -262,8 +262,8 @@ async def test_what_is_said_aloud_comes_in_whole_sentences_and_once(make_site: M
     await expect(news).to_have_text(["The first sentence.", "Answer finished. The second one."])
     await tab.page.reload()
     await settled(tab)
-    await tab.frame()
-    await expect(news).to_have_count(0)
+    await tab.say("Again")
+    await expect(news).to_have_text(["Answer finished. The first sentence. The second one."])
 
 
 @pytest.mark.parametrize("wire", ["WebSocket", "requests"])
@@ -289,3 +289,36 @@ async def test_a_stop_right_behind_the_message_stops_it(make_site: MakeSite, wir
     await expect(tab.endings.last).to_contain_text(re.compile("Stopped|Withdrawn"))
     await expect(tab.button("Stop Esc")).to_be_hidden()
     tab.faults.clear()  # the sockets that were blocked
+
+
+async def test_a_message_stays_and_can_be_stopped_before_the_log_tells_of_it(make_site: MakeSite) -> None:
+    async def agent(turn: Turn) -> None:
+        turn.content("Too late")
+        await asyncio.sleep(60)
+
+    tab = await (await make_site(agent)).tab()
+    accepted, events_may_come = asyncio.Event(), asyncio.Event()
+
+    def relay(route: WebSocketRoute) -> None:
+        server = route.connect_to_server()
+
+        async def to_page(data: str | bytes) -> None:
+            if '"seq"' in str(data):
+                await events_may_come.wait()
+            route.send(data)
+            if '"accepted"' in str(data):
+                accepted.set()
+
+        server.on_message(to_page)
+
+    await tab.page.route_web_socket("**/ws", relay)
+    await tab.page.reload()
+    await expect(tab.state).to_have_text("Connected")
+    await tab.say("Wait")
+    await accepted.wait()
+    await tab.frame()
+    await expect(tab.page.locator("#next .words")).to_have_text("Wait")
+    await tab.page.keyboard.press("Escape")
+    events_may_come.set()
+    await expect(tab.endings.last).to_contain_text("Stopped")
+    await expect(tab.runs).to_have_count(1)
