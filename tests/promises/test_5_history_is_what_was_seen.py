@@ -60,6 +60,29 @@ async def test_seen_cuts_the_history_in_code_points(seen: int | None, kept: str)
         )
 
 
+@pytest.mark.parametrize("seen", range(0, 24, 3))
+async def test_seen_cuts_what_came_as_whole_sentences(seen: int) -> None:
+    """A voice client hears sentences, and is cut off in the middle of one, or behind one that it was not sent."""
+    gate, tokens = Gate(), ("One ", "two. ", "Three ", "four. ", "Fi", "ve")
+    script = Scripted([*tokens, gate], ["second"])
+    async with serving(script) as app, connect(app) as voice:
+        await hello(voice, chunk="sentence")
+        await say(voice, "first")
+        await gate.reached.wait()
+        await drained(voice, 1)
+        assert voice.text() == "One two. Three four. "
+        await voice.send({"type": "interrupt", "seen": seen})
+        settled = await got(voice, "settled")
+        whole = "".join(tokens)
+        assert (settled["seen"], settled["chars"]) == (min(seen, len(whole)), len(whole))
+        await say(voice, "next")
+        await drained(voice, 5)
+        kept = whole[:seen]
+        assert told(script.turns[1]) == (
+            [("user", "first"), ("assistant", kept), ("user", "next")] if kept else [("user", "firstnext")]
+        )
+
+
 async def test_the_rest_is_stored_and_shown_all_the_same() -> None:
     gate = Gate()
     async with serving(Scripted([TEXT, gate])) as app, connect(app) as client:

@@ -447,6 +447,38 @@ async def test_two_replies_at_once_have_one_winner_and_one_answer() -> None:
         assert one.text() == f"got {of(one, 'resolved')[0]['data']}"
 
 
+async def test_a_request_waits_for_a_tab_that_comes_later_and_is_told_of_what_it_lacks() -> None:
+    async with serving(asks()) as app:
+        async with connect(app) as one:
+            opened = await hello(one)
+            await say(one, "hi")
+            asked = await got(one, "request")
+            place = cursor(one, opened)
+        async with connect(app) as new, connect(app) as back:
+            await hello(new, opened)  # with nothing: it gets the request
+            await hello(back, opened, **place)  # it has it
+            assert (await new.until("request"))["request"] == asked["request"]
+            await new.send({"type": "reply", "request": asked["request"], "data": {"approved": True}})
+            await asyncio.gather(got(new, "done"), got(back, "done"))
+            assert types(of(back, "request", "resolved")) == ["resolved"]
+            assert back.text() == new.text() == "got {'approved': True}"
+
+
+@pytest.mark.parametrize("by", ["the tab that asked", "another tab"])
+async def test_a_stop_takes_a_request_back(by: str) -> None:
+    async with serving(asks()) as app, connect(app) as one, connect(app) as two:
+        opened = await hello(one)
+        await hello(two, opened)
+        await say(one, "hi")
+        request = (await two.until("request"))["request"]
+        await (one if by == "the tab that asked" else two).send({"type": "interrupt"})
+        for tab in (one, two):
+            await got(tab, "interrupted")
+            assert [frame["outcome"] for frame in of(tab, "resolved")] == ["cancelled"]
+        await two.send({"type": "reply", "request": request, "data": {"approved": True}})
+        assert (await got(two, "error"))["code"] == "request_not_open"
+
+
 async def test_a_request_that_nobody_answers_expires() -> None:
     async with serving(asks(timeout=120)) as app, connect(app) as client:
         await say(client, "hi")
