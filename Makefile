@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt prove smooth pictures bench clean
+.PHONY: help run test check fmt prove bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -30,14 +30,6 @@ fmt: .venv/.dev ## Format, and mend what the linter can mend
 
 prove: .venv/.dev ## Prove what README.md claims, at length (one proof: ARGS="schedules")
 	PYTHONPATH=tests $(BIN)/python -m proofs --long $(ARGS)
-
-smooth: .venv/.dev ## Measure the page in a browser: Stop, and a long answer
-	@.ci/browser
-	$(BIN)/python -m bench.page
-
-pictures: .venv/.dev ## Make the pictures of the page that the documents show
-	@.ci/browser
-	PYTHONPATH=tests/e2e $(BIN)/python -m pictures
 
 bench: bench/.venv/.done ## Measure speed beside other servers (a minute of it: ARGS="--quick")
 	bench/.venv/bin/python -m bench $(ARGS)

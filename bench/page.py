@@ -1,7 +1,7 @@
 """`python -m bench.page`: how the page feels, by the browser's own performance API.
 
 The one rule: it measures and judges nothing in a test: what a browser needs depends on what else the machine does. It
-needs the development environment and a Chromium: `make smooth`.
+needs the development environment and a Chromium.
 """
 
 import asyncio
@@ -121,7 +121,7 @@ async def _main() -> int:
     try:
         from playwright.async_api import async_playwright  # noqa: PLC0415 - the benchmark's own environment has none
     except ImportError:
-        sys.exit("Needs playwright: run it by `make smooth`")
+        sys.exit("Needs playwright: run it by `.venv/bin/python -m bench.page`")
     browser_path = next(filter(None, map(shutil.which, NAMES)), None)
     if browser_path is None:
         sys.exit(f"Needs a browser: one of {', '.join(NAMES)} (Debian: apt install chromium)")

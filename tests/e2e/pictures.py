@@ -1,4 +1,7 @@
-"""`make pictures`: pictures of the page for the documents, made from answers that are always the same."""
+"""Pictures of the page for the documents, made from answers that are always the same.
+
+    PYTHONPATH=tests/e2e .venv/bin/python -m pictures
+"""
 
 import asyncio
 import sys
