@@ -1,6 +1,6 @@
 """Pictures of the page for the documents, made from answers that are always the same.
 
-    PYTHONPATH=tests/e2e .venv/bin/python -m pictures
+PYTHONPATH=tests/e2e .venv/bin/python -m pictures
 """
 
 import asyncio
