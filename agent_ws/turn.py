@@ -167,14 +167,14 @@ class Turn:
         """Take back what this agent has written since `mark`: its calls that still wait are withdrawn, and sections
         that are open are ended, so that another attempt can begin them anew.
         """
-        writer = self._run.writer
-        for section in tuple(writer.brackets.sections):
-            if section not in mark.sections and writer.brackets.sections[section] == self.name:
+        brackets = self._run.writer.brackets
+        for section, by in tuple(brackets.sections.items()):
+            if by == self.name and section not in mark.sections:
                 self.write(SectionEnd(section, "interrupted"))
-        for tool in [tool for tool in writer.brackets.tools if tool in writer.brackets.waiting]:
-            if tool not in mark.waiting and writer.brackets.tools[tool] == self.name:
+        for tool, by in tuple(brackets.tools.items()):
+            if by == self.name and tool in brackets.waiting - mark.waiting:
                 self.end_tool(tool, "withdrawn")
-        chars, thinking = writer.size(self.name)
+        chars, thinking = self._run.writer.size(self.name)
         if chars > mark.chars or thinking > mark.thinking:
             self.take_back(max(0, chars - mark.chars), max(0, thinking - mark.thinking))
 
