@@ -16,8 +16,11 @@ FLOORS = (
     ("writer", "run", "stores"),
     ("turn", "attempts", "tools", "agents", "sections", "session", "sessions"),
     ("frames", "cursor", "connection", "dialects", "schema"),
-    ("server",),
-    ("cli", "testing", "__main__"),
+    ("client", "server"),
+    ("testing",),
+    ("load", "recordings", "scenarios", "terminal"),
+    ("conformance",),
+    ("cli", "__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 

@@ -1,0 +1,25 @@
+"""`agent-ws schema`: write the wire's schemas."""
+
+import argparse
+from pathlib import Path
+
+from .arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    schema = commands.add_parser(
+        "schema",
+        help="write the wire's JSON Schema and AsyncAPI",
+        description="Write the schemas of the wire, as this version speaks it.",
+    )
+    schema.add_argument("folder", nargs="?", type=Path, default=Path("schema"), help="where to (default: schema)")
+    schema.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ..schema import write  # noqa: PLC0415 - `--help` must not wait for it
+
+    for path in write(options.folder):
+        print(path)
+    return 0
