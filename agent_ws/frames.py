@@ -158,6 +158,8 @@ class SessionFrame(_Out, frozen=True, tag="session"):
     resumed: bool
     limits: LimitsNotice
     token: str | None = None
+    tail: int = 0
+    """The last event that the log has now."""
 
 
 class Reset(_Out, frozen=True):

@@ -143,6 +143,7 @@ class Stream:
                 token=self._token,
                 epoch=log.epoch,
                 after=self._cursor.seq,
+                tail=log.tail,
                 resumed=self._resumed and self._cursor.reset is None,
                 limits=LimitsNotice(limits.message_bytes, limits.queued),
             )

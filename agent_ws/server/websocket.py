@@ -258,6 +258,7 @@ class Client:
                 token=visitor.token(token),
                 epoch=session.log.epoch,
                 after=cursor.seq,
+                tail=session.log.tail,
                 resumed=position is not None and cursor.reset is None,
                 limits=LimitsNotice(limits.message_bytes, limits.queued),
             )

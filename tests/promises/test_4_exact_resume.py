@@ -184,6 +184,7 @@ async def test_without_a_cursor_the_log_comes_from_its_start_and_is_not_called_r
         async with connect(app) as back:
             again = await hello(back, opened)
             assert (again["resumed"], again["after"]) == (False, 0)
+            assert ("tail" in opened, again["tail"]) == (False, client.events[-1]["seq"]), "where the log ends now"
             await drained(back, 1)
             assert back.events == client.events
             assert of(back, "reset") == []
@@ -212,7 +213,7 @@ async def test_reset_says_why_and_brings_the_whole_log(epoch: str | None, after:
             await client.until("settled")
         async with connect(app) as back:
             again = await hello(back, opened, epoch=epoch or opened["epoch"], after=after, part=part)
-            assert again["resumed"] is False
+            assert (again["resumed"], again["tail"]) == (False, client.events[-1]["seq"])
             await drained(back, 1)
             assert types(back.frames)[:2] == ["session", "reset"]
             [reset] = of(back, "reset")
@@ -229,8 +230,9 @@ async def test_reset_over_sse() -> None:
         auth = {"authorization": f"Bearer {opened['token']}"}
         ident = f"{opened['session']}.never-was.3."
         text = await Http(app, "/api/agent/stream", headers=auth | {"last-event-id": ident}).text()
-        names = [name for name, _, _ in sse(text)]
-        assert names[:3] == ["session", "reset", "user"]
+        frames = sse(text)
+        assert [name for name, _, _ in frames[:3]] == ["session", "reset", "user"]
+        assert frames[0][2]["tail"] == client.events[-1]["seq"]
 
 
 @virtual

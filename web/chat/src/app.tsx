@@ -142,7 +142,12 @@ interface Props {
 
 function Conversation({ chat, view, field, focus, begin, ask }: Props) {
   const scroller = useRef<HTMLElement>(null);
-  const { following, follow, onScroll } = useFollowing(scroller, view, view.session, view.loaded);
+  const { following, follow, onScroll } = useFollowing(
+    scroller,
+    view,
+    view.session,
+    view.loaded || view.runs.length > 0,
+  );
   const { runs, next, waiting, refused, busy, active, asked, loaded } = view;
   const put = useCallback(
     (text: string) => {

@@ -6,6 +6,7 @@
  */
 
 import {
+  type Block,
   type Client,
   connect,
   type LimitsNotice,
@@ -15,6 +16,7 @@ import {
   type Say,
   type State,
 } from "agent-ws-client";
+import { keep, take } from "./kept.ts";
 import type { Login } from "./login.ts";
 import { Store } from "./store.ts";
 import { get, set } from "./stored.ts";
@@ -68,8 +70,10 @@ export interface Known {
 export type Opened = (named: { readonly session: string; readonly token: string | undefined }) => void;
 
 const OUTBOX = "agent-ws.outbox";
-/** A log that comes in pieces is drawn when it is there, or so long after its first piece. */
-const SETTLE = { QUIET: 40, MOST: 400 } as const;
+/** A log is drawn when it is there; where nothing is shown meanwhile, as it comes, if that takes longer than this. */
+const READING = 400;
+/** The conversation is not for who asks, or is no more. */
+const STRANGER: ReadonlySet<number> = new Set([4401, 4403, 4404]);
 
 let keys = 0;
 
@@ -94,13 +98,19 @@ export class Chat extends Store<ChatView> {
   #fault = "";
   #frame = 0;
   #closed = false;
-  #settling: { readonly since: number; timer: ReturnType<typeof setTimeout> } | null = null;
-  #loaded = false;
+  /** Since when the log is being read. What was shown stays until it is there, so nobody sees it grow again. */
+  #reading: number | null = null;
+  /** All runs, as they were drawn last. */
+  #drawn: readonly RunView[] = [];
 
   constructor(known: Known, login: Login, opened: Opened) {
     super();
     this.#known = known;
     this.#named = opened;
+    if (known.session !== undefined) {
+      this.#drawn = take(known.session);
+      this.#reading = performance.now();
+    }
     const outbox = get<Outbox>("sessionStorage", OUTBOX)?.[known.session ?? ""] ?? [];
     for (const { id } of outbox) this.mine.add(id ?? "");
     this.#client = connect(new URL(".", document.baseURI).href, {
@@ -116,10 +126,9 @@ export class Chat extends Store<ChatView> {
           this.#opened(notice.frame.session, notice.frame.token ?? undefined, notice.frame.resumed);
           break;
         case "reset":
-          this.#settle();
+          this.#reading ??= performance.now();
           break;
         case "event":
-          if (this.#settling) this.#settle();
           if (notice.event.type === "user") this.#taken.delete(notice.event.id);
           if (notice.event.type === "resolved") this.#asked.delete(`reply ${notice.event.request}`);
           if (notice.event.type === "section_start")
@@ -138,6 +147,9 @@ export class Chat extends Store<ChatView> {
           break;
         case "state":
           if (notice.state.name === "open") this.#fault = "";
+          // Refused: what was kept is not for who is here now.
+          if (notice.state.name === "closed" && STRANGER.has(notice.state.code) && this.#reading !== null)
+            this.#drawn = [];
           break;
         case "pending":
           this.#save();
@@ -148,6 +160,7 @@ export class Chat extends Store<ChatView> {
       this.#soon();
     });
     this.#view = this.#make();
+    addEventListener("pagehide", this.#leave);
   }
 
   get view(): ChatView {
@@ -164,7 +177,7 @@ export class Chat extends Store<ChatView> {
 
   /** The whole text of an answer. */
   text(run: string): string {
-    return this.#client.text(run);
+    return this.#client.text(run) || written(this.#drawn.find((drawn) => drawn.run === run)?.blocks ?? []);
   }
 
   /** The text of the messages that the server has not taken. */
@@ -180,7 +193,7 @@ export class Chat extends Store<ChatView> {
   close(): void {
     this.#closed = true;
     cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#settling?.timer);
+    removeEventListener("pagehide", this.#leave);
     this.#client.close();
   }
 
@@ -237,7 +250,7 @@ export class Chat extends Store<ChatView> {
   // What the client says
 
   #opened(session: string, token: string | undefined, resumed: boolean): void {
-    if (!resumed) this.#settle();
+    if (!resumed) this.#reading ??= performance.now();
     const fresh = this.#known.session !== session;
     this.#known = { session, token: token ?? this.#known.token };
     if (fresh) {
@@ -279,20 +292,9 @@ export class Chat extends Store<ChatView> {
     set("sessionStorage", OUTBOX, Object.keys(all).length > 0 ? all : undefined);
   }
 
-  // Drawing
+  readonly #leave = (): void => keep(this.#known.session, this.#drawn);
 
-  /** The log comes anew: what is there stays on the screen until it is there. */
-  #settle(): void {
-    const since = this.#settling?.since ?? performance.now();
-    clearTimeout(this.#settling?.timer);
-    const wait = Math.max(0, Math.min(SETTLE.QUIET, since + SETTLE.MOST - performance.now()));
-    const timer = setTimeout(() => {
-      this.#settling = null;
-      this.#loaded = true;
-      this.#now();
-    }, wait);
-    this.#settling = { since, timer };
-  }
+  // Drawing
 
   /** Draw in the next frame. */
   #soon(): void {
@@ -309,9 +311,11 @@ export class Chat extends Store<ChatView> {
   }
 
   #make(): ChatView {
-    const { state, runs: all, pending } = this.#client.view;
-    const loaded = this.#loaded && this.#settling === null;
-    const logged = this.#settling !== null && this.#view !== undefined ? null : all;
+    const { state, runs: log, pending, read } = this.#client.view;
+    const slow = this.#drawn.length === 0 && log.length > 0 && performance.now() > (this.#reading ?? 0) + READING;
+    if (read || slow) this.#reading = null;
+    if (this.#reading === null) this.#drawn = log;
+    const all = this.#drawn;
     const before = this.#view as ChatView | undefined;
     for (const { run, phase } of all) if (phase === "ended") this.#frozen.delete(run);
     const begun: RunView[] = [];
@@ -331,13 +335,12 @@ export class Chat extends Store<ChatView> {
     for (const { id, data, when_busy } of [...pending, ...this.#again.values()])
       waiting.push(this.#wait(id, data, null, when_busy));
     const next = active === null ? (waiting.shift() ?? null) : null;
-    const runs = logged === null ? (before?.runs ?? []) : same(before?.runs, begun);
     const asked = new Set(this.#asked);
     for (const run of this.#frozen.keys()) asked.add(`stop ${run}`);
     return {
       state,
       session: this.#known.session,
-      runs,
+      runs: same(before?.runs, begun),
       next: before?.next && next && alike(before.next, next) ? before.next : next,
       waiting: same(before?.waiting, waiting, alike),
       refused: same(before?.refused, [...this.#refused.values()]),
@@ -345,7 +348,7 @@ export class Chat extends Store<ChatView> {
       busy: active !== null || next !== null || waiting.length > 0,
       asked:
         before?.asked.size === asked.size && [...asked].every((key) => before.asked.has(key)) ? before.asked : asked,
-      loaded: loaded || (before?.loaded ?? false),
+      loaded: this.#reading === null || (before?.loaded ?? false),
       fault: this.#fault,
     };
   }
@@ -359,6 +362,16 @@ export class Chat extends Store<ChatView> {
 export function asking(run: string, part: Part): string {
   if ("agent" in part) return `stop ${run} ${part.agent}`;
   return `${part.redo ? "redo" : "skip"} ${run} ${part.section}`;
+}
+
+/** The text of an answer that was kept, whose log is not here. */
+function written(blocks: readonly Block[]): string {
+  return blocks
+    .map((block) => {
+      if (block.kind === "text") return block.data;
+      return block.kind === "outline" ? written(block.sections) : "blocks" in block ? written(block.blocks) : "";
+    })
+    .join("");
 }
 
 function alike(a: Waiting, b: Waiting): boolean {

@@ -19,12 +19,15 @@ export interface Following {
   readonly onScroll: () => void;
 }
 
-/** `drawn` changes with each drawing. `name`: of what is read, to find the place again after a reload. */
+/**
+ * `drawn` changes with each drawing. `name`: of what is read, to find the place again after a reload, as soon as it is
+ * `there`.
+ */
 export function useFollowing(
   scroller: RefObject<HTMLElement | null>,
   drawn: unknown,
   name: string | undefined,
-  loaded: boolean,
+  there: boolean,
 ): Following {
   const [following, setFollowing] = useState(true);
   const state = useRef({ following: true, top: 0 });
@@ -56,7 +59,7 @@ export function useFollowing(
   }, [scroller, settle, become]);
 
   useLayoutEffect(() => {
-    if (name === undefined || !loaded) return undefined;
+    if (name === undefined || !there) return undefined;
     const place = get<{ name: string; top: number }>("sessionStorage", PLACE);
     set("sessionStorage", PLACE, undefined);
     if (place?.name === name && scroller.current) {
@@ -68,7 +71,7 @@ export function useFollowing(
     };
     addEventListener("pagehide", leave);
     return () => removeEventListener("pagehide", leave);
-  }, [name, loaded, scroller, become]);
+  }, [name, there, scroller, become]);
 
   const onScroll = useCallback(() => {
     const element = scroller.current;

@@ -52,6 +52,8 @@ export interface ClientView {
   readonly session: SessionView | null;
   readonly runs: readonly RunView[];
   readonly pending: readonly PendingView[];
+  /** The log has been read, as far as it went when we connected: `runs` is not what it is being filled with. */
+  readonly read: boolean;
 }
 
 /** What to keep in order to come back to the session, after a reload for example. */
@@ -109,6 +111,7 @@ export class Client {
         const { id, data, when_busy } = frame;
         return { id: id as string, data, when_busy, sent };
       }),
+      read: this.#core.read,
     };
     return this.#view;
   }

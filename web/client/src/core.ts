@@ -134,6 +134,8 @@ export class Core {
   #state: State = { name: "closed", code: CLOSED, reason: "" };
   #wire: Wire;
   #cursor: Cursor | null = null;
+  /** The last event that the log had when its session was opened; null: it was not, yet. */
+  #tail: number | null = null;
   /** `session` has opened the stream, and no `reset` is due. */
   #mayCome = false;
   #messageBytes = Number.POSITIVE_INFINITY;
@@ -172,6 +174,11 @@ export class Core {
 
   get state(): State {
     return this.#state;
+  }
+
+  /** All that the log had when we connected is here: what comes now is new. */
+  get read(): boolean {
+    return this.#tail !== null && this.#tail <= (this.#cursor?.after ?? 0);
   }
 
   /** Messages without an outcome, in their order; `sent`: they may have arrived. */
@@ -221,6 +228,7 @@ export class Core {
 
   /** There is nothing behind the cursor, so nothing was sent: the connection is as good as open. */
   quiet(now: number): Action[] {
+    this.#tail ??= 0;
     if (this.#state.name === "connecting") this.#open(now);
     return this.#done(now);
   }
@@ -425,6 +433,7 @@ export class Core {
     this.#session = frame.session;
     this.#token = frame.token ?? this.#token;
     this.#messageBytes = frame.limits.message_bytes;
+    this.#tail = frame.tail ?? 0;
     // Where the cursor was not honoured `reset` is due. The link may break before it comes: until then it stays what it was.
     this.#mayCome = frame.resumed || this.#cursor === null;
     if (this.#cursor === null) this.#cursor = { epoch: frame.epoch, after: frame.after, part: 0 };

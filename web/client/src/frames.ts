@@ -304,6 +304,7 @@ export interface SessionFrame {
   readonly resumed: boolean;
   readonly limits: LimitsNotice;
   readonly token?: string | null;
+  readonly tail?: number;
 }
 
 /** The receipt: the run's task is really gone, or given up. */

@@ -192,6 +192,31 @@ test("a lost connection is come back from with the cursor, and what was not answ
   assert.equal(client.view.session?.token, "k1");
 });
 
+test("the log is read when all is here that it had when we connected", async () => {
+  const world = new World();
+  const client = world.connect({ session: "s1" });
+  await turn();
+  world.socket.onopen?.();
+  assert.equal(client.view.read, false);
+  world.socket.say({ ...SESSION, tail: 4 });
+  world.socket.say({ type: "content", seq: 3, run: "r1", data: "a" });
+  assert.equal(client.view.read, false);
+  world.socket.say({ type: "content", seq: 4, run: "r1", data: "b" });
+  assert.equal(client.view.read, true);
+  world.socket.onclose?.({ code: 1006, reason: "" });
+  await world.pass(250);
+  world.socket.onopen?.();
+  world.socket.say({ ...SESSION, tail: 2 });
+  world.socket.say({ type: "reset", epoch: "e2", reason: "epoch" });
+  assert.equal(client.view.read, false, "it comes anew");
+  world.socket.say({ type: "user", seq: 2, run: "r1", id: "c1", data: "Hi", at: 0 });
+  assert.equal(client.view.read, true);
+});
+
+test("an empty log is read at once", async () => {
+  assert.equal((await new World().open()).view.read, true);
+});
+
 test("what an old socket says late is not heard", async () => {
   const world = new World();
   const client = await world.open();
