@@ -113,16 +113,22 @@ class Log:
         self, kind: type[Content] | type[Thinking], run: str, data: str, agent: str | None, section: str | None
     ) -> None:
         """Write text, growing the last event where it is of the same kind and nobody has read it yet."""
-        if self._room >= len(data) and kind is self._kind and (run, agent, section) == self._source:
-            self._room -= len(data)
-            self._grown.append(data)
-            return  # who waits was woken by the first piece and has not read since
+        if kind is self._kind and (run, agent, section) == self._source and self.grow(data):
+            return
         if self._grown:
             self._join()
         self._kind, self._source, self._room = kind, (run, agent, section), GROWTH - len(data)
         self._events.append(kind(data, section, seq=len(self._events) + 1, run=run, agent=agent))
         for changed in self._calls:
             changed()
+
+    def grow(self, data: str) -> bool:
+        """Let the last text have `data` too. False: there is none, it is full, or somebody was shown it."""
+        if self._room < len(data):
+            return False
+        self._room -= len(data)
+        self._grown.append(data)
+        return True  # who waits was woken by the first piece and has not read since
 
     def read(self, after: int, limit: int | None = None) -> list[Event]:
         """The events after `after`, at most `limit`. Not a cancellation point."""

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agent_ws.errors import BracketError, Fenced, RunError
 from agent_ws.events import (
@@ -406,3 +409,41 @@ def test_a_burst_is_one_entry(desk: Desk) -> None:
     assert len(desk.log.read(0)) == 1
     assert merge(desk.events) == desk.events
     assert desk.writer.chunks == 1000
+
+
+AGENTS = st.sampled_from([None, "a"])
+SECTIONS = st.sampled_from([None, "s"])
+PIECES = st.sampled_from(["", "ab", "abc", "é", "\ud800", "x" * 1000])
+WRITES = st.lists(
+    st.sampled_from([("ab", None), ("ab", None), ("", None)])
+    | st.tuples(PIECES, AGENTS)
+    | st.tuples(st.builds(Content, PIECES, SECTIONS), AGENTS)
+    | st.tuples(st.builds(Thinking, PIECES, SECTIONS), AGENTS)
+    | st.tuples(st.sampled_from([Status("working"), Status("reset", chars=3, thinking=1)]), AGENTS),
+    max_size=40,
+)
+
+
+@settings(max_examples=600)
+@given(writes=WRITES, limits=st.sampled_from([Limits(), Limits(run_events=4), Limits(run_chars=9)]))
+def test_it_is_all_the_same_to_the_log_and_the_receipt_whether_somebody_reads_meanwhile(
+    writes: list[tuple[Any, str | None]], limits: Limits
+) -> None:
+    def written(*, read: bool) -> list[object]:
+        desk = Desk(limits)
+        desk.write(SectionStart("s", "S"))
+        found: list[object] = []
+        for item, agent in writes:
+            desk.now += 1
+            try:
+                desk.write(item, agent)
+            except RunError as error:
+                found.append(error.code)
+                break
+            if read:
+                desk.log.read(0)
+            writer = desk.writer
+            found.append((writer.events, writer.chunks, writer.chars, writer.size(agent), writer.touched))
+        return [*found, *(replace(event, seq=0) for event in merge(desk.events))]
+
+    assert written(read=False) == written(read=True)
