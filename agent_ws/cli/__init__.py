@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import AgentWsError
-from . import schema, serve, token
+from . import record, schema, serve, token
 
-COMMANDS = (serve, token, schema)
+COMMANDS = (serve, token, record, schema)
 """As `--help` lists them. `add(commands)` of each adds a parser whose default `run` takes the options and returns the
 exit status."""
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "agent_ws"
 
 FLOORS = (
     ("addresses", "census", "errors", "events", "journal", "lag", "life", "rates", "settings", "tasks"),
-    ("fold", "history", "log", "brackets", "streams"),
+    ("fold", "history", "log", "brackets", "streams", "recording"),
     ("writer", "run", "stores"),
     ("turn", "attempts", "tools", "agents", "sections", "session", "sessions"),
     ("frames", "cursor", "connection", "dialects", "schema"),

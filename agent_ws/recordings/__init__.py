@@ -1,0 +1,6 @@
+"""Recording what goes between a client and a server, and playing it again to either. The form is in `recording`."""
+
+from .proxy import Proxy
+from .url import Url
+
+__all__ = ["Proxy", "Url"]

@@ -1,0 +1,85 @@
+"""`agent-ws record` as a process: what it has recorded is there, however it ends."""
+
+import signal
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from processes import Serve, Server, Tab
+
+from agent_ws.recording import Closed, FromClient, FromServer, read
+
+Record: TypeAlias = Callable[[Server], Awaitable[Server]]
+
+
+class Recorder(Server):
+    """Clients take it for the server."""
+
+    async def port(self) -> int:
+        return int((await self.says(r" on http://127\.0\.0\.1:(\d+) into"))[1])
+
+
+@pytest.fixture
+async def record(tmp_path: Path) -> AsyncGenerator[Record]:
+    """Starts a recorder in front of a server."""
+    async with AsyncExitStack() as stack:
+
+        async def start(server: Server) -> Server:
+            url = f"http://127.0.0.1:{await server.port()}"
+            recorder = await Recorder.start("-m", "agent_ws", "record", str(tmp_path / "r.ndjson"), url, "--port", "0")
+            stack.push_async_callback(recorder.kill)
+            return recorder
+
+        yield start
+
+
+async def test_kill_9_leaves_all_that_was_seen(serve: Serve, record: Record, tmp_path: Path) -> None:
+    recorder = await record(await serve("endless"))
+    tab = Tab(recorder)
+    await tab.connect()
+    run = await tab.say("hi")
+    while len(tab.text(run)) < 50:
+        await tab.receive()
+    await recorder.kill()
+    recording = read(tmp_path / "r.ndjson")
+    assert [line.value["type"] for line in recording.lines if isinstance(line, FromClient)] == ["hello", "message"]
+    values = [line.value for line in recording.lines if isinstance(line, FromServer)]
+    recorded = "".join(value["data"] for value in values if value["type"] == "content")
+    assert recorded.startswith(tab.text(run))
+    await tab.leave()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it(serve: Serve, record: Record, tmp_path: Path, sign: signal.Signals) -> None:
+    recorder = await record(await serve("endless"))
+    tab = Tab(recorder)
+    await tab.connect()
+    recorder.process.send_signal(sign)
+    assert await tab.closed() == 1006
+    assert await recorder.exit() == 0
+    recording = read(tmp_path / "r.ndjson")
+    assert f"1 connections, {len(recording.lines)} lines" in recorder.output
+    assert not [line for line in recording.lines if isinstance(line, Closed)]
+
+
+async def test_what_keeps_it_from_starting_is_told_in_a_line(tmp_path: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = str(taken.getsockname()[1])
+    for options, status, why in (
+        (("--port", port), 3, "can't listen on 127.0.0.1:"),
+        (("http://user@host/",), 2, "expected the address of a server"),
+        (("ftp://host",), 2, "expected the address of a server"),
+    ):
+        recorder = await Recorder.start("-m", "agent_ws", "record", str(tmp_path / "r"), *options)
+        assert await recorder.exit() == status
+        assert why in recorder.output
+        assert recorder.output.count("\n") == 1
+        assert not (tmp_path / "r").exists()
+    taken.close()
+    (tmp_path / "r").touch()
+    recorder = await Recorder.start("-m", "agent_ws", "record", str(tmp_path / "r"))
+    assert await recorder.exit() == 2
+    assert "expected a new file" in recorder.output
