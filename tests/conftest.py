@@ -15,7 +15,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual(seeds=None): runs in virtual time, once for each seed")
 
 
-ORDER = ("core", "testing", "stores", "promises", "agents", "server", "schedules", "client", "proofs", "process", "e2e")
+ORDER = (
+    "core",
+    "testing",
+    "stores",
+    "promises",
+    "agents",
+    "server",
+    "schedules",
+    "client",
+    "scenarios",
+    "proofs",
+    "process",
+    "e2e",
+)
 """The folders, fastest first: what is broken is told as early as may be."""
 
 

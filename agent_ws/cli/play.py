@@ -1,0 +1,100 @@
+"""`agent-ws play`: play scripted clients against a server."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import arguments
+
+if TYPE_CHECKING:
+    from ..scenarios.player import Outcome
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def add(commands: arguments.Commands) -> None:
+    """Add the command."""
+    play = commands.add_parser(
+        "play",
+        help="play scripted clients against a server",
+        description="Play scenarios: what clients do and what they expect, in YAML. Exit status: 0 all passed, 1 some "
+        "failed, 2 a file is wrong, 3 there is no server.",
+    )
+    files = "scenario files or folders of *.scenario.yaml, and at most one URL of a server"
+    play.add_argument("what", nargs="+", metavar="FILE|URL", help=f"{files} (else the file's agent, or {DEFAULT_URL})")
+    report_options(play)
+    play.set_defaults(run=_run)
+
+
+def report_options(command: argparse.ArgumentParser) -> None:
+    """What `check` has too."""
+    command.add_argument("--token", default="", metavar="TOKEN", help="a bearer token, where the server wants a login")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    command.add_argument("--junit", type=arguments.file, metavar="FILE", help="write the outcome as JUnit XML too")
+
+
+def _run(options: argparse.Namespace) -> int:
+    with extra():
+        from ..scenarios.files import SUFFIX, read  # noqa: PLC0415 - `--help` must not wait for it
+    urls = [what for what in options.what if "://" in what]
+    if len(urls) > 1:
+        raise ValueError(f"expected at most one URL, got {' and '.join(urls)}")
+    paths = [
+        path
+        for what in options.what
+        if what not in urls
+        for path in (sorted(Path(what).rglob(f"*{SUFFIX}")) if Path(what).is_dir() else [Path(what)])
+    ]
+    if not paths:
+        raise ValueError(f"expected a scenario file, or a folder with files *{SUFFIX}, got none")
+    scripts = [script for path in paths for script in read(path)]
+    from ..scenarios.playing import play_all  # noqa: PLC0415
+
+    def tell(outcome: "Outcome") -> None:
+        if not options.json:
+            say(outcome)
+
+    url = urls[0] if urls else ""
+    outcomes = asyncio.run(play_all(scripts, url=url, token=options.token, otherwise=DEFAULT_URL, tell=tell))
+    return finish(outcomes, options, "agent-ws play")
+
+
+@contextmanager
+def extra() -> Generator[None]:
+    """Say what to install where the extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "yaml":
+            raise
+        raise ValueError("expected the library pyyaml, which is not here: pip install 'agent-ws[cli]'") from None
+
+
+def say(outcome: "Outcome") -> None:
+    """Print one outcome."""
+    from ..scenarios.report import line_of, told  # noqa: PLC0415 - `--help` must not wait for it
+
+    print(line_of(outcome))
+    if told(outcome):
+        print(told(outcome))
+
+
+def finish(outcomes: "list[Outcome]", options: argparse.Namespace, suite: str) -> int:
+    """Print the sum, write the files, and return the exit status."""
+    from ..scenarios.report import counted, junit, plain  # noqa: PLC0415 - `--help` must not wait for it
+
+    failed = any(outcome.result == "failed" for outcome in outcomes)
+    if options.junit:
+        Path(options.junit).write_bytes(junit(outcomes, suite))
+    if options.json:
+        import msgspec  # noqa: PLC0415
+
+        body = {"passed": not failed, "scenarios": plain(outcomes)}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(body), indent=2).decode() + "\n")
+    else:
+        print(counted(outcomes))
+    return 1 if failed else 0
