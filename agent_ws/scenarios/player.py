@@ -7,7 +7,7 @@ After each step every client's copy is held against the promises (`judge.py`), s
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, assert_never
 
 import httpx2
@@ -73,7 +73,7 @@ async def play(script: Script, target: Target) -> Outcome:
     if lacking := [need for need in script.head.needs if need not in target.has]:
         return Outcome(script, "skipped", 0.0, skipped=f"needs a server with {' and '.join(lacking)}")
     async with opened(target.http) as http:
-        player = Player(script, Stage(target, clock, script.head.within), http)
+        player = Player(script.steps, Stage(target, clock, script.head.within), http)
         try:
             failure = await player.play()
         finally:
@@ -82,26 +82,32 @@ async def play(script: Script, target: Target) -> Outcome:
 
 
 class Player:
-    """One scenario while it is played."""
+    """Steps while they are played."""
 
-    def __init__(self, script: Script, stage: Stage, http: httpx2.AsyncClient) -> None:
+    def __init__(self, steps: Sequence[Line], stage: Stage, http: httpx2.AsyncClient) -> None:
         self.stage = stage
-        self._script = script
+        self._steps = steps
         self._http = http
 
     async def play(self) -> Failure | None:
-        """Play all steps. Returns why it failed."""
-        for line in self._script.steps:
-            client = self.stage.clients.get(getattr(line.step, "by", ""))
-            try:
-                await self._step(line.step)
-                for client in self.stage.clients.values():
-                    promised(client)
-                    client.judge.check()
-            except Failed as failed:
-                return _failure(line, str(failed), failed.client or client)
-            except (Broken, Unreachable, LookupError, ValueError) as error:
-                return _failure(line, str(error), client)
+        """Play all steps, up to the first that fails. Returns why it did."""
+        for line in self._steps:
+            if (failure := await self.play_one(line)) is not None:
+                return failure
+        return None
+
+    async def play_one(self, line: Line) -> Failure | None:
+        """Play a step, then judge every client's copy. Returns why it failed."""
+        client = self.stage.clients.get(getattr(line.step, "by", ""))
+        try:
+            await self._step(line.step)
+            for client in self.stage.clients.values():
+                promised(client)
+                client.judge.check()
+        except Failed as failed:
+            return _failure(line, str(failed), failed.client or client)
+        except (Broken, Unreachable, LookupError, ValueError) as error:
+            return _failure(line, str(error), client)
         return None
 
     async def _step(self, step: Step) -> None:
