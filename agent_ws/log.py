@@ -139,6 +139,11 @@ class Log:
         return self._events[after:end]
 
     @property
+    def last(self) -> Event | None:
+        """The last event, to be looked at and not shown: it may still grow."""
+        return self._events[-1] if self._events else None
+
+    @property
     def grows(self) -> bool:
         """Whether more text may still join the last event: nobody was shown it yet."""
         return self._room >= 0

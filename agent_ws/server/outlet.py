@@ -6,19 +6,21 @@ end. Everything else is the writer's: what a full socket held up, what was held 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.types import Message, Send
 
 from ..cursor import Cursor
 from ..errors import AgentWsError, FrameError
-from ..events import Content, Event, Thinking
+from ..events import Content, Event, Start, Thinking, User
 from ..frames import Codec, ControlFrame, ErrorFrame
 from ..session import Session
 from ..turn import BREATH
 
-Push = Callable[[bytes, bool], bool]
-"""Sends one message at once, as text or, where the second argument is true, as binary. False: it can't now."""
+Push = Callable[[Sequence[bytes], bool], bool]
+"""Sends whole messages at once, as text or, where the second argument is true, as binary. False: it can't now, and sent
+none.
+"""
 PUSH = "agent_ws.push"
 """The ASGI extension by which our server offers it; under another server `send` does everything."""
 
@@ -26,6 +28,10 @@ GATHER_S = 0.005
 """How long text is gathered behind text that has just left: a third of the time for which a screen shows a picture."""
 
 TEXT = (Content, Thinking)
+OPENING = (User, Start)
+"""What a run begins with: the agent is about to write."""
+TOGETHER = 4
+"""Messages in one write, so that a full socket is noticed soon."""
 
 
 class Gone(Exception):
@@ -82,6 +88,8 @@ class Outlet:
         """Until then text is gathered: some has just left, and nothing else behind it."""
         self._late = False
         """`_catch_up` is due."""
+        self._opening = False
+        """What a run begins with has not left yet."""
         self._timer: asyncio.TimerHandle | None = None
         """Text is held, and goes then."""
 
@@ -105,7 +113,7 @@ class Outlet:
         """Send a control frame; one that waits is not held behind text."""
         if self._closing is not None:
             return  # it asks on and does not read: what it asks for is done, but no answer waits for it any more
-        if self._resting and self._push is not None and self._push(self._codec.encode(frame), self._codec.binary):
+        if self._resting and self._push is not None and self._push((self._codec.encode(frame),), self._codec.binary):
             return
         self._outbox.append(frame)
         if len(self._outbox) > self._limit:
@@ -147,12 +155,26 @@ class Outlet:
         """Something is new in the log. Called inside the append."""
         if not self._resting or self._push is None or self._cursor is None or self._held or self._draining:
             self._stir()
-        elif self._clock() >= self._gathers or not self._cursor.log.grows:
+        elif not self._cursor.log.grows:
+            if isinstance(self._cursor.log.last, OPENING):
+                # It leaves with what the agent writes in its first step, because each write costs as much as all the
+                # rest. That step is the next turn of the loop's; this is behind it.
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, self._open)
+                self._opening = True
+                self._gathers = 0.0
+            else:
+                self._deliver(self._push, self._cursor)
+        elif self._clock() >= self._gathers:
             self._deliver(self._push, self._cursor)
         elif not self._late:
             # Text, and not the first of this moment: what else comes of it joins it.
             self._late = True
             self._beat.later(self._catch_up)
+
+    def _open(self) -> None:
+        if self._opening:
+            self._catch_up()
 
     def _catch_up(self) -> None:
         self._late = False
@@ -164,11 +186,13 @@ class Outlet:
     def _deliver(self, push: Push, cursor: Cursor) -> None:
         """Push what is new. What the socket has no room for is left to the writer."""
         codec = self._codec
+        self._opening = False
         event = cursor.next()
         events = self._pull(cursor) if event is None else (event,)
-        for new in events:
-            if self._frames or not push(codec.encode(new), codec.binary):
-                self._frames.append(new)
+        for start in range(0, len(events), TOGETHER):
+            some = events[start : start + TOGETHER]
+            if self._frames or not push([codec.encode(new) for new in some], codec.binary):
+                self._frames.extend(some)
         if self._frames:
             self._stir()
         if events:
@@ -236,7 +260,7 @@ class Outlet:
             await self._transmit(self._codec.encode(self._outbox.pop(0)))
 
     async def _transmit(self, data: bytes) -> None:
-        if self._push is not None and self._push(data, self._codec.binary):
+        if self._push is not None and self._push((data,), self._codec.binary):
             return
         if self._codec.binary:
             await self._emit({"type": "websocket.send", "bytes": data})

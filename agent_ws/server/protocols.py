@@ -11,7 +11,7 @@ import logging
 import struct
 import sys
 from asyncio import TimerHandle
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Literal
 
 import uvicorn
@@ -271,18 +271,19 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
             offered: dict[str, Any] = self.scope.setdefault("extensions", {})
             offered[PUSH] = self.push  # its task has not run yet
 
-    def push(self, data: bytes, binary: bool) -> bool:  # noqa: FBT001 - on the path of every token
-        """Send one whole message now. False: the socket is full, or nothing may be sent any more; ASGI's `send` waits,
-        or says so.
+    def push(self, messages: Sequence[bytes], binary: bool) -> bool:  # noqa: FBT001 - on the path of every token
+        """Send whole messages now. False: the socket is full, or nothing may be sent any more; ASGI's `send` waits, or
+        says so.
         """
         transport = self.transport
         if self._full or self.conn.state is not OPEN or transport.is_closing():
             return False
-        size = len(data)
-        if size < _SMALL and not binary:
-            transport.write(_TEXTS[size] + data)
-        else:
-            transport.write(_head(_BINARY if binary else _TEXT, size) + data)
+        pieces: list[bytes] = []
+        for data in messages:
+            size = len(data)
+            pieces.append(_TEXTS[size] if size < _SMALL and not binary else _head(_BINARY if binary else _TEXT, size))
+            pieces.append(data)
+        transport.write(b"".join(pieces))
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

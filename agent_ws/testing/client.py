@@ -71,11 +71,12 @@ class Client:
             raise OSError("the client has gone")
         self._from_server.put_nowait(message)
 
-    def _push(self, data: bytes, binary: bool) -> bool:  # noqa: FBT001 - the extension's form
+    def _push(self, messages: Sequence[bytes], binary: bool) -> bool:  # noqa: FBT001 - the extension's form
         if self._gone or not self.reading.is_set():
             return False
-        message: Message = {"type": "websocket.send"} | ({"bytes": data} if binary else {"text": data.decode()})
-        self._from_server.put_nowait(message)
+        for data in messages:
+            message: Message = {"type": "websocket.send"} | ({"bytes": data} if binary else {"text": data.decode()})
+            self._from_server.put_nowait(message)
         return True
 
     async def open(self) -> None:

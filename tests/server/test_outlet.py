@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.types import Message
 from agent_ws import Settings, Turn
 from agent_ws.cursor import Cursor, Hold
 from agent_ws.errors import FrameError
-from agent_ws.events import Content, Start
+from agent_ws.events import Content, Interrupted, Start, Status, User
 from agent_ws.frames import JSON, MSGPACK, Codec, Pong
 from agent_ws.server.outlet import GATHER_S, Beat, Gone, Outlet
 from agent_ws.session import Session
@@ -27,20 +27,23 @@ class Wire:
 
     def __init__(self) -> None:
         self.room = 1_000_000
-        """Messages that it takes at once."""
+        """Writes that it takes at once."""
         self.pushed: list[Any] = []
         """What left at once."""
+        self.writes: list[int] = []
+        """In so many messages each."""
         self.sent: list[Any] = []
         """What waited for room."""
         self.close: tuple[int, str] | None = None
         self.emptied = asyncio.Event()
         self.lost = False
 
-    def push(self, data: bytes, binary: bool) -> bool:  # noqa: FBT001 - the extension's form
+    def push(self, messages: Sequence[bytes], binary: bool) -> bool:  # noqa: FBT001 - the extension's form
         if self.room <= 0:
             return False
         self.room -= 1
-        self.pushed.append(data if binary else json.loads(data))
+        self.writes.append(len(messages))
+        self.pushed.extend(data if binary else json.loads(data) for data in messages)
         return True
 
     async def send(self, message: Message) -> None:
@@ -118,11 +121,11 @@ async def test_what_follows_within_a_moment_leaves_merged_at_its_end() -> None:
 
 async def test_the_first_text_behind_something_else_waits_for_nothing() -> None:
     async with line() as it:
-        it.session.log.append(Start(run="r2"))
+        it.session.log.append(Status("working", run="r1"))
         it.text("a")
-        assert it.wire.texts() == ["a"], "a run's first token follows its start"
+        assert it.wire.texts() == ["a"]
         it.text("b")
-        it.session.log.append(Start(run="r3"))
+        it.session.log.append(Status("working", run="r1"))
         it.text("c")
         assert it.wire.texts() == ["a", "b", "c"], "nor does it wait for what left before that"
 
@@ -130,7 +133,7 @@ async def test_the_first_text_behind_something_else_waits_for_nothing() -> None:
 async def test_what_left_with_something_else_does_not_hold_the_next_text() -> None:
     async with line() as it:
         it.text("a", "b")
-        it.session.log.append(Start(run="r2"))
+        it.session.log.append(Status("working", run="r1"))
         await asyncio.sleep(GATHER_S * 1.1)
         it.text("c")
         assert it.wire.texts() == ["a", "b", "c"]
@@ -156,11 +159,82 @@ async def test_nothing_leaves_for_who_has_left() -> None:
 async def test_what_is_no_text_waits_for_nothing_and_takes_what_is_before_it_along() -> None:
     async with line() as it:
         it.text("a", "b")
-        it.session.log.append(Start(run="r2"))
-        assert [frame["type"] for frame in it.wire.pushed] == ["content", "content", "start"]
+        it.session.log.append(Status("working", run="r1"))
+        assert [frame["type"] for frame in it.wire.pushed] == ["content", "content", "status"]
         assert it.wire.texts() == ["a", "b"]
         await asyncio.sleep(0.001)
         assert len(it.wire.pushed) == 3, "once"
+
+
+def begin(it: Line, run: str) -> None:
+    it.session.log.append(User(run, "Hello", run=run))
+    it.session.log.append(Start(run=run))
+
+
+async def test_what_a_run_begins_with_leaves_with_what_its_agent_writes_first() -> None:
+    async with line() as it:
+        begin(it, "r1")
+        asyncio.get_running_loop().call_soon(it.text, "a", "b")
+        assert it.wire.pushed == []
+        await asyncio.sleep(0)
+        assert [frame["type"] for frame in it.wire.pushed] == ["user", "start", "content"], "inside the append"
+        assert it.wire.writes == [3], "and in one write"
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert it.wire.texts() == ["a"], "what follows is gathered"
+
+
+async def test_what_a_run_begins_with_does_not_wait_for_an_agent_that_waits() -> None:
+    async with line() as it:
+        begin(it, "r1")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert [frame["type"] for frame in it.wire.pushed] == ["user", "start"]
+
+
+async def test_what_a_run_begins_with_leaves_before_its_ending() -> None:
+    async with line() as it:
+        begin(it, "r1")
+        it.session.log.append(Interrupted(run="r1"))
+        assert [frame["type"] for frame in it.wire.pushed] == ["user", "start", "interrupted"], "inside the Stop"
+
+
+async def test_the_first_text_of_a_run_waits_for_no_text_of_another() -> None:
+    async with line() as it:
+        it.text("a")
+        begin(it, "r2")
+        it.session.log.append_text(Content, "r2", "b", None, None)
+        assert it.wire.texts() == ["a", "b"]
+
+
+async def test_what_a_run_begins_with_is_not_for_who_has_left_or_paused() -> None:
+    async with line() as it:
+        begin(it, "r1")
+        it.outlet.hold()
+        await asyncio.sleep(0.001)
+        assert it.wire.pushed == []
+        it.outlet.release()
+        await asyncio.sleep(0.001)
+        assert [frame["type"] for frame in it.wire.pushed] == ["user", "start"]
+        begin(it, "r2")
+        it.outlet.leave()
+        await asyncio.sleep(0.001)
+        assert len(it.wire.pushed) == 2
+
+
+async def test_a_full_socket_is_noticed_after_a_few_messages() -> None:
+    async with line() as it:
+        it.wire.room = 2
+        for run in range(4):
+            it.session.log.append(User(f"c{run}", "Hello", run=f"r{run}", steer=True))
+            it.session.log.append(Start(run=f"r{run}"))
+        it.session.log.append(Start(run="r9"))
+        it.session.log.append(Start(run="r9"))
+        it.text("a")
+        assert it.wire.writes == [4, 4]
+        it.wire.emptied.set()
+        await asyncio.sleep(0.001)
+        assert [frame["seq"] for frame in it.wire.pushed + it.wire.sent] == list(range(1, 12))
 
 
 async def test_numbers_rise_and_nothing_is_lost_between_the_ways() -> None:
@@ -241,7 +315,7 @@ async def test_words_leave_at_their_end() -> None:
         it.text("he")
         it.text("llo wor")
         assert it.wire.texts() == ["hello "], "at once: of the first piece nothing has left"
-        it.session.log.append(Start(run="r2"))
+        it.session.log.append(Status("working", run="r1"))
         assert it.wire.texts() == ["hello ", "wor"]
 
 
@@ -274,13 +348,13 @@ async def test_held_text_leaves_inside_the_append_that_makes_it_enough() -> None
         await asyncio.sleep(0.21)
         assert it.wire.texts() == ["abcd", "e"]
         it.text("f")
-        it.session.log.append(Start(run="r2"))
+        it.session.log.append(Status("working", run="r1"))
         assert it.wire.texts() == ["abcd", "e", "f"], "anything else waits for nothing"
 
 
 async def test_text_that_the_next_turn_has_is_held_from_then_on() -> None:
     async with line(ms=500) as it:
-        it.session.log.append(Start(run="r2"))
+        it.session.log.append(Status("working", run="r1"))
         it.text("a", "b")
         await asyncio.sleep(0.49)
         assert it.wire.texts() == []

@@ -207,7 +207,7 @@ async def ended(protocol: StallingWebSocket) -> None:
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 async def test_what_is_pushed_is_what_the_library_would_have_sent(size: int, *, binary: bool) -> None:
     protocol, pipe = await opened()
-    assert protocol.push(b"x" * size, binary)
+    assert protocol.push([b"x" * size], binary)
     pushed, pipe.written = pipe.written, b""
     if binary:
         await protocol.send({"type": "websocket.send", "bytes": b"x" * size})
@@ -217,29 +217,39 @@ async def test_what_is_pushed_is_what_the_library_would_have_sent(size: int, *, 
     await ended(protocol)
 
 
+async def test_messages_that_are_pushed_together_are_those_messages() -> None:
+    protocol, pipe = await opened()
+    for data in (b"a", b"b" * 126, b""):
+        assert protocol.push([data], binary=False)
+    alone, pipe.written = pipe.written, b""
+    assert protocol.push([b"a", b"b" * 126, b""], binary=False)
+    assert pipe.written == alone
+    await ended(protocol)
+
+
 async def test_nothing_is_pushed_where_the_library_would_not_send() -> None:
     protocol, pipe = await opened()
     protocol.pause_writing()
-    assert not protocol.push(b"full", binary=False)
+    assert not protocol.push([b"full"], binary=False)
     protocol.resume_writing()
-    assert protocol.push(b"x", binary=False)
+    assert protocol.push([b"x"], binary=False)
     pipe.ended = "closed"
-    assert not protocol.push(b"closing", binary=False)
+    assert not protocol.push([b"closing"], binary=False)
     pipe.ended = ""
     await protocol.send({"type": "websocket.close", "code": 1000})
-    assert not protocol.push(b"closed", binary=False)
+    assert not protocol.push([b"closed"], binary=False)
     protocol.connection_lost(None)
     assert pipe.written.count(b"x") == 1
     await ended(protocol)
 
     lost, _ = await opened()
     lost.connection_lost(None)
-    assert not lost.push(b"lost", binary=False)
+    assert not lost.push([b"lost"], binary=False)
     await ended(lost)
 
     asked, _ = await opened()
     asked.data_received(b"\x88\x80\x00\x00\x00\x00")
-    assert not asked.push(b"the client has closed", binary=False)
+    assert not asked.push([b"the client has closed"], binary=False)
     await ended(asked)
 
 
