@@ -45,6 +45,7 @@ CODES: dict[str, Code] = {
     "hello_timeout": Code(4408, 408, retry=False),
     "idle": Code(4408, 408, retry=False),
     "conflict": Code(4409, 409, retry=False),
+    "deleted": Code(4410, 410, retry=False),
     "busy": Code(None, 409, retry=True),
     "request_not_open": Code(None, 409, retry=False),
     "message_too_big": Code(1009, 413, retry=False),

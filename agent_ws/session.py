@@ -21,7 +21,7 @@ from .history import History
 from .log import Log
 from .run import Phase, Run
 from .settings import Settings, WhenBusy
-from .stores import Feed, Record
+from .stores import Feed, Record, deleted
 from .tasks import Tasks
 from .turn import Agent, Turn, drive
 
@@ -66,7 +66,9 @@ class Session:
         self.active: Run | None = None
         """The run that is going, or the last one, until the next begins."""
         self.queue: list[Run] = []
-        self._record = record
+        self.record = record
+        self.leaving = False
+        """It is just being deleted, or is: nothing more is taken."""
         self._services = services
         self._messages: dict[str, Accepted] = {}
         self._known_runs: set[str] = set()
@@ -77,7 +79,9 @@ class Session:
         self._history = History()
         self._told = 0
         """The last event that the history has taken."""
-        self._viewers = 0
+        self._inside: dict[int, Callable[[FrameError], None]] = {}
+        """How each client inside is shown out."""
+        self._entered = 0
         self._orphan: asyncio.TimerHandle | None = None
         self._handover: asyncio.TimerHandle | None = None
         events = log.read(0)
@@ -89,30 +93,31 @@ class Session:
 
     # Who may use it, and who does
 
-    def admits(self, owner: str | None, token: str | None) -> bool:
-        """Whether a client may use the session: it is the owner's, or the client has its token."""
-        if owner is not None and hmac.compare_digest(owner.encode(), self.owner.encode()):
-            return True
-        return token is not None and hmac.compare_digest(hash_token(token), self._record.token_hash)
+    def enter(self, show_out: Callable[[FrameError], None] = lambda _: None) -> Callable[[], None]:
+        """Count a client as inside, until what is returned is called. A run that nobody views is interrupted after
+        `timeouts.orphan`.
 
-    def enter(self) -> None:
-        """Count a client as inside, until `leave`. A run that nobody views is interrupted after `timeouts.orphan`."""
-        self._viewers += 1
+        `show_out` is called where the session ends before, with what to tell. It must be quick and must not raise.
+        """
+        self._entered += 1
+        key = self._entered
+        self._inside[key] = show_out
         self._disarm()
 
-    def leave(self) -> None:
-        """Count it as inside no more."""
-        self._viewers -= 1
-        self._arm()
+        def leave() -> None:
+            self._inside.pop(key, None)
+            self._arm()
+
+        return leave
 
     @contextmanager
     def view(self) -> Generator[None]:
         """Count as a client inside the block."""
-        self.enter()
+        leave = self.enter()
         try:
             yield
         finally:
-            self.leave()
+            leave()
 
     @property
     def busy(self) -> bool:
@@ -139,7 +144,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether it may be let go from memory."""
-        return not self.busy and not self._viewers
+        return not self.busy and not self._inside and not self.leaving
 
     # What clients do
 
@@ -155,6 +160,8 @@ class Session:
         Raises `Refused` where nothing happened. The same `message_id` again changes nothing and returns the same
         answer.
         """
+        if self.leaving:
+            raise deleted()
         if message_id is not None and (known := self._messages.get(message_id)) is not None:
             return known
         return self._take(data, message_id or self._services.new_id(), when_busy)
@@ -162,8 +169,9 @@ class Session:
     async def kept(self, accepted: Accepted) -> None:
         """Return when the store has the message; its run doesn't wait for that.
 
-        Raises `StoreError` where the store can't take it: the run that it began is ended, and it may be sent again. Of
-        a message that the store has, and that has moved since, nothing is undone.
+        Raises `Refused` where the session is deleted before, and `StoreError` where the store can't take it: the run
+        that it began is ended, and it may be sent again. Of a message that the store has, and that has moved since,
+        nothing is undone.
         """
         feed = self._services.feed
         try:
@@ -236,6 +244,11 @@ class Session:
     def shut_down(self) -> None:
         """End all runs with reason `shutdown`."""
         self.interrupt(reason="shutdown")
+
+    def shut_out(self) -> None:
+        """It is gone: show everybody out."""
+        for show_out in tuple(self._inside.values()):
+            show_out(deleted())
 
     # Inside
 
@@ -364,7 +377,7 @@ class Session:
             self._messages[event.id] = Accepted(event.id, event.run, outcome, first, event.seq)
 
     def _arm(self) -> None:
-        if not self._viewers and self.going is not None and self._orphan is None:
+        if not self._inside and self.going is not None and self._orphan is None:
             self._orphan = asyncio.get_running_loop().call_later(
                 self._services.settings.timeouts.orphan, self._orphaned
             )
@@ -377,6 +390,13 @@ class Session:
     def _orphaned(self) -> None:
         self._orphan = None
         self.interrupt(reason="orphaned")
+
+
+def admits(record: Record, owner: str | None, token: str | None) -> bool:
+    """Whether a client may use a session: it is the owner's, or the client has its token."""
+    if owner is not None and hmac.compare_digest(owner.encode(), record.owner.encode()):
+        return True
+    return token is not None and hmac.compare_digest(hash_token(token), record.token_hash)
 
 
 def hash_token(token: str) -> str:

@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -18,9 +18,9 @@ from .errors import FrameError, Refused
 from .fold import recover
 from .journal import note
 from .log import Log
-from .session import Services, Session, hash_token
+from .session import Services, Session, admits, hash_token
 from .settings import Settings
-from .stores import Feed, Record, Store, open_store
+from .stores import Card, Feed, Mark, Page, Record, Store, open_store
 from .tasks import Tasks
 from .turn import Agent
 
@@ -58,6 +58,9 @@ class Sessions:
         self._owned: Counter[str] = Counter()
         """How many of those each owner has."""
         self._loading = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        """One look into the list at a time: a save has to wait for one at most."""
+        self._deleting: dict[str, tuple[Record, asyncio.Task[None]]] = {}
         self._drained = False
 
     async def __aenter__(self) -> Self:
@@ -73,6 +76,7 @@ class Sessions:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._feed_the_rest)
+            stack.push_async_callback(self._end_deletions)
             stack.push_async_callback(self._end_tasks)
             await self.drain(grace=0)
 
@@ -80,6 +84,10 @@ class Sessions:
         left = await self._tasks.close(self.settings.timeouts.grace)
         if left:
             note(logging.WARNING, "tasks ignore cancellation and are left behind", count=left)
+
+    async def _end_deletions(self) -> None:
+        if self._deleting:
+            await asyncio.wait([task for _, task in self._deleting.values()])
 
     async def _feed_the_rest(self) -> None:
         self._feed.close()
@@ -120,25 +128,116 @@ class Sessions:
     async def find(self, session: str, *, owner: str | None, token: str | None) -> Session:
         """The session, for a client that may use it.
 
-        Raises `FrameError` with `session_not_found` where there is none, and the same where it is somebody else's: an
-        answer must not tell which ids exist. Raises `Refused` where the owner has too many in use, `StoreError` where
-        the store can't be read.
+        Raises `FrameError` with `session_not_found` where there is none, and where it is somebody else's. Raises
+        `Refused` where the owner has too many in use, `StoreError` where the store can't be read.
         """
         self._check_entered()
-        found = self._loaded.get(session)
-        if found is not None and found.idle and self._feed.broken(session) is not None:
-            self._let_go(found)  # its log will never be saved: the store's own goes on
-            found = self._loaded.get(session)
-        if found is None:
-            async with self._loading:  # two tabs that come back at once get one session
-                found = self._loaded.get(session) or await self._load(session)
-                if found is not None:
-                    self._keep(found)  # before anything else: its log is being fed, and a second one must not be
-        if found is None or not found.admits(owner, token):
-            raise FrameError("expected a session of yours, got an id that is not one", code="session_not_found")
+        found = await self._find(session)
+        if found is None or not admits(found.record, owner, token):
+            raise _not_found()
         self._keep(found)
         self._make_room(found.owner, 0, but=found)
         return found
+
+    async def _find(self, session: str) -> Session | None:
+        while True:
+            if session in self._deleting:
+                _, task = self._deleting[session]
+                await asyncio.wait({task})
+            found = self._loaded.get(session)
+            if found is not None and found.idle and self._feed.broken(session) is not None:
+                self._let_go(found)  # its log will never be saved: the store's own goes on
+                found = self._loaded.get(session)
+            if found is not None:
+                return found
+            async with self._loading:  # two tabs that come back at once get one session
+                if session in self._deleting:
+                    continue
+                found = self._loaded.get(session) or await self._load(session)
+                if found is not None:
+                    self._keep(found)  # before anything else: its log is being fed, and a second one must not be
+                return found
+
+    # The list of an owner's sessions
+
+    async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+        """A part of `owner`'s list, the newest first. It has fewer than `limit`, and a `next`, where to find as many
+        would take longer than `timeouts.search`. Raises `StoreError`.
+        """
+        self._check_entered()
+        clock = asyncio.get_running_loop().time
+        until = clock() + self.settings.timeouts.search
+        cards: list[Card] = []
+        while True:
+            async with self._looking:
+                page = await self._store.page(owner, words, before, limit - len(cards))
+            cards += page.cards
+            before = page.next
+            if before is None or len(cards) >= limit or clock() >= until:
+                return Page(tuple(cards), before)
+
+    def busy(self, session: str) -> bool:
+        """Whether a run of it is going or waits."""
+        found = self._loaded.get(session)
+        return found is not None and found.busy
+
+    async def rename(self, session: str, title: str, *, owner: str | None, token: str | None) -> None:
+        """Give a session a title, durably. Raises as `find` does."""
+        await self._own(session, owner, token)
+        if session in self._loaded:
+            await self._feed.durable(session, 0)  # the store may not have it yet
+        await self._store.rename(session, title)
+
+    async def delete(self, session: str, *, owner: str | None, token: str | None) -> None:
+        """Delete a session for good: what goes is interrupted, its clients are shown out, the store forgets it.
+
+        Returns when that is durable; a caller who is cancelled changes nothing of it. Raises as `find` does; after a
+        `StoreError` the session is there as before, but for what was interrupted.
+        """
+        record = await self._own(session, owner, token)
+        if session not in self._deleting:
+            # Its parent is this registry, which waits for it at its end: half a deletion is none.
+            task = asyncio.create_task(self._delete(record), name="delete")
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # they may all have left
+            self._deleting[session] = record, task
+        await asyncio.shield(self._deleting[session][1])
+
+    async def _own(self, session: str, owner: str | None, token: str | None) -> Record:
+        """Who a session is, for who may use it: also for one that can't be loaded."""
+        self._check_entered()
+        record = self._known(session)
+        if record is None:
+            found = await self._store.record(session)
+            record = self._known(session) or found
+        if record is None or not admits(record, owner, token):
+            raise _not_found()
+        return record
+
+    def _known(self, session: str) -> Record | None:
+        if session in self._deleting:
+            return self._deleting[session][0]
+        found = self._loaded.get(session)
+        return found and found.record
+
+    async def _delete(self, record: Record) -> None:
+        name = record.session
+        try:
+            async with self._loading:
+                found = self._loaded.get(name)  # who was just loading it has it now, and nobody begins to any more
+            if found is not None:
+                found.leaving = True
+                found.interrupt(reason="deleted")
+            try:
+                await self._feed.remove(name)
+            except BaseException:
+                if found is not None:
+                    found.leaving = False
+                raise
+            if found is not None:
+                self._forget(found)
+                found.shut_out()
+        finally:
+            del self._deleting[name]
 
     def _check_entered(self) -> None:
         """Without the feed a message would wait for ever to be kept."""
@@ -213,8 +312,16 @@ class Sessions:
         """Forget a session that is idle. False: the store is not done with it yet."""
         if not self._feed.release(session.id):
             return False
+        self._forget(session)
+        return True
+
+    def _forget(self, session: Session) -> None:
         del self._loaded[session.id]
         self._owned[session.owner] -= 1
         if not self._owned[session.owner]:
             del self._owned[session.owner]
-        return True
+
+
+def _not_found() -> FrameError:
+    """The same where there is none and where it is somebody else's: an answer must not tell which ids exist."""
+    return FrameError("expected a session of yours, got an id that is not one", code="session_not_found")

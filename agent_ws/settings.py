@@ -34,6 +34,8 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """How long a run goes on that no client watches."""
     hello: float = 5.0
     """From the upgrade to the first frame: close 4408. For an HTTP request's head and its body, each: 408."""
+    search: float = 1.0
+    """How long a page of the list of sessions is looked for; then it has what was found."""
     stall: float = 5.0
     """How long a client may take nothing from a full socket: close 4504."""
     login: float = 5.0
@@ -90,6 +92,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     owner_sessions: int = 1_000
     """Sessions of one owner that are held in memory and not idle: `too_many_sessions`. More than any person has open;
     less than lets one login crowd out the others."""
+    listed: int = 100
+    """Sessions of one page of an owner's list: `bad_frame`."""
+    search_chars: int = 200
+    """Characters of the words that are searched for: `bad_frame`."""
+    search_words: int = 8
+    """How many words those may be: `bad_frame`. Each takes as long as the first."""
+    title_chars: int = 120
+    """Characters of a session's title: `bad_frame`."""
     connections: int = 10_000
     """Connections in all, from the first byte on: HTTP 503. Each takes some 20 KB, and a descriptor of the system."""
     address_connections: int = 100

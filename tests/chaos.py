@@ -21,7 +21,7 @@ from agent_ws.log import Epoch, Log
 from agent_ws.server.gateway import Gateway
 from agent_ws.session import Session
 from agent_ws.settings import WhenBusy
-from agent_ws.stores import Batch, MemoryStore, Saved
+from agent_ws.stores import Batch, Mark, MemoryStore, Page, Record, Saved
 from agent_ws.streams import ChunkMode, boundary
 from agent_ws.testing.client import Client, Closed, Refused, connect, running
 from agent_ws.testing.invariants import Broken, Copy, check_copy, check_log
@@ -166,6 +166,9 @@ class Disk:
     async def load(self, session: str) -> Saved | None:
         return await self._kept.load(session)
 
+    async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+        return await self._kept.page(owner, words, before, limit)
+
     def events(self, session: str) -> Sequence[Event]:
         """Now, without waiting: what a crash at this moment would leave."""
         kept = vars(self._kept)["_kept"].get(session)
@@ -198,6 +201,20 @@ class Drive:
         if self._cut or self._disk.failing:
             raise StoreError("the disk is gone")
         await self._disk.land(batches)
+
+    async def record(self, session: str) -> Record | None:
+        saved = await self.load(session)
+        return saved and saved.record
+
+    async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+        await asyncio.sleep(self._disk.seconds)
+        return await self._disk.page(owner, words, before, limit)
+
+    async def rename(self, session: str, title: str) -> None:
+        raise NotImplementedError("no schedule renames")
+
+    async def remove(self, session: str) -> None:
+        raise NotImplementedError("no schedule deletes")
 
     async def close(self) -> None:
         pass

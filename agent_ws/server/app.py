@@ -109,7 +109,7 @@ def build_app(
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
                 allow_headers=["authorization", "content-type", "last-event-id"],
                 allow_credentials=True,
             )
@@ -123,6 +123,8 @@ def build_app(
             Route("/api/agent/stream", _Stream(http), methods=["GET", "POST"]),
             Route("/api/agent/interrupt", http.interrupt, methods=["POST"]),
             Route("/api/agent/reply", http.reply, methods=["POST"]),
+            Route("/api/agent/sessions", http.sessions, methods=["GET"]),
+            Route("/api/agent/sessions/{session}", http.session, methods=["PATCH", "DELETE"]),
             *tickets,
             Route("/healthz", healthz),
             Route("/readyz", readyz),

@@ -7,13 +7,14 @@ goes on reading.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -29,6 +30,7 @@ from ..life import Life
 from ..log import Position
 from ..session import Session
 from ..settings import WhenBusy
+from ..stores.cards import Mark, folded
 from ..streams import ChunkMode
 from .access import Visitor, unauthorized
 from .gateway import Gateway
@@ -79,7 +81,51 @@ class ReplyAsk(_Ask, frozen=True, kw_only=True):
         check_plain(self.data)
 
 
-AskT = TypeVar("AskT", bound=_Ask)
+class ListAsk(Struct, frozen=True, kw_only=True):
+    """`GET /api/agent/sessions`."""
+
+    words: str = ""
+    before: str | None = None
+    limit: Annotated[int, Meta(ge=1)] = 50
+
+
+class RenameAsk(Struct, frozen=True, kw_only=True):
+    """`PATCH /api/agent/sessions/{session}`."""
+
+    title: str
+    token: Id | None = None
+
+
+class DeleteAsk(Struct, frozen=True, kw_only=True):
+    """`DELETE /api/agent/sessions/{session}`, whose body may be empty."""
+
+    token: Id | None = None
+
+
+class SessionCard(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One session in a list."""
+
+    session: str
+    title: str
+    created: float
+    updated: float
+    going: bool = False
+
+
+class SessionPage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the list is answered with."""
+
+    sessions: tuple[SessionCard, ...] = field(default_factory=lambda: ())
+    next: str | None = None
+
+
+T = TypeVar("T")
+AskT = TypeVar("AskT", bound=Struct)
+SessionAskT = TypeVar("SessionAskT", bound=_Ask)
+ChangeT = TypeVar("ChangeT", RenameAsk, DeleteAsk)
+NO_STORE = {"cache-control": "no-store"}
+MARK = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)~(.+)")
+"""A place in the list, as the wire has it."""
 
 
 class HttpEndpoints:
@@ -95,7 +141,7 @@ class HttpEndpoints:
         except AgentWsError as error:
             return _refusal(error)
         expires_in = math.floor(self._gateway.settings.timeouts.ticket)
-        return JSONResponse({"ticket": ticket, "expires_in": expires_in}, headers={"cache-control": "no-store"})
+        return JSONResponse({"ticket": ticket, "expires_in": expires_in}, headers=NO_STORE)
 
     async def interrupt(self, request: Request) -> Response:
         """Stop a run, all runs of a session, or a part of one."""
@@ -118,8 +164,94 @@ class HttpEndpoints:
 
         return await self._call(request, ReplyAsk, act)
 
+    async def sessions(self, request: Request) -> Response:
+        """A page of the owner's list."""
+        visitor = Visitor.of(request.scope)
+        try:
+            page = await self._page(self._query(request, ListAsk), visitor.check())
+            visitor.check()
+        except AgentWsError as error:
+            return _refusal(error)
+        response = Response(msgspec.json.encode(page), media_type="application/json", headers=NO_STORE)
+        response.raw_headers += visitor.headers
+        return response
+
+    async def _page(self, ask: ListAsk, owner: str) -> SessionPage:
+        limits, sessions = self._gateway.settings.limits, self._gateway.sessions
+        if ask.limit > limits.listed:
+            raise FrameError(f"expected a `limit` of at most {limits.listed}, got more")
+        words = folded(ask.words).split()
+        if len(ask.words) > limits.search_chars or len(words) > limits.search_words:
+            raise FrameError(
+                f"expected at most {limits.search_chars} characters and {limits.search_words} words, got more"
+            )
+        mark = None
+        if ask.before is not None:
+            found = MARK.fullmatch(ask.before)
+            if found is None:
+                raise FrameError("expected `before` to be the `next` of another page, got something else")
+            mark = Mark(float(found[1]), found[2])
+        page = await self._in_time(sessions.page(owner, words, mark, ask.limit))
+        return SessionPage(
+            sessions=tuple(
+                SessionCard(
+                    session=card.session,
+                    title=card.title,
+                    created=card.created,
+                    updated=card.updated,
+                    going=sessions.busy(card.session),
+                )
+                for card in page.cards
+            ),
+            next=page.next and f"{page.next.updated!r}~{page.next.session}",
+        )
+
+    async def session(self, request: Request) -> Response:
+        """Give a session another title, or delete it for good."""
+
+        async def rename(ask: RenameAsk, session: str, owner: str, token: str | None) -> object:
+            title = " ".join(ask.title.split())
+            limit = self._gateway.settings.limits.title_chars
+            if not 0 < len(title) <= limit:
+                raise FrameError(f"expected a title of 1 to {limit} characters, got {len(title)}")
+            await self._gateway.sessions.rename(session, title, owner=owner, token=token)
+            return {"session": session, "title": title}
+
+        async def delete(_: DeleteAsk, session: str, owner: str, token: str | None) -> object:
+            await self._gateway.sessions.delete(session, owner=owner, token=token)
+            return {"deleted": session}
+
+        if request.method == "PATCH":
+            return await self._change(request, RenameAsk, rename)
+        return await self._change(request, DeleteAsk, delete)
+
+    async def _change(
+        self,
+        request: Request,
+        kind: type[ChangeT],
+        act: Callable[[ChangeT, str, str, str | None], Coroutine[Any, Any, object]],
+    ) -> Response:
+        visitor = Visitor.of(request.scope)
+        try:
+            ask = await self._read(request, kind, empty=b"{}")
+            token = visitor.token(ask.token or bearer(request.headers.getlist("authorization")))
+            done = await self._in_time(act(ask, request.path_params["session"], visitor.check(), token))
+            return JSONResponse(done, headers=NO_STORE)
+        except AgentWsError as error:
+            return _refusal(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the store has to do, within its time. Raises `StoreError`."""
+        try:
+            async with asyncio.timeout(self._gateway.settings.timeouts.hello):
+                return await work
+        except TimeoutError:
+            raise StoreError("The store did not answer in time: come back.") from None
+
     async def _call(
-        self, request: Request, kind: type[AskT], act: Callable[[AskT, Session], Awaitable[object]]
+        self, request: Request, kind: type[SessionAskT], act: Callable[[SessionAskT, Session], Awaitable[object]]
     ) -> Response:
         try:
             ask = await self._read(request, kind)
@@ -203,26 +335,31 @@ class HttpEndpoints:
             resumed=claimed is not None,
         )
         stack.callback(session.log.watch(stream.wake))
+        stack.callback(session.enter(stream.refuse))
         return stream if begins or taken is not None or stream.promises() else None
 
     async def _asked(self, request: Request) -> StreamAsk:
         match request.method:
             case "GET":
-                query = request.query_params
-                limit = self._gateway.settings.limits.message_bytes
-                if len(request.scope["query_string"]) > limit:
-                    raise FrameError(f"expected at most {limit} bytes, got more", code="message_too_big")
-                try:
-                    return msgspec.convert(dict(query), StreamAsk, strict=False)
-                except msgspec.ValidationError as error:
-                    raise FrameError(f"expected the parameters of a stream, got others: {why(error)}") from None
+                return self._query(request, StreamAsk)
             case "POST":
                 return await self._read(request, StreamAsk)
             case method:
                 raise FrameError(f"expected GET or POST, got {method}", code="method_not_allowed")
 
-    async def _read(self, request: Request, kind: type[AskT]) -> AskT:
-        """The body. Raises `FrameError`, or `ClientDisconnect` where the client goes before its end."""
+    def _query(self, request: Request, kind: type[AskT]) -> AskT:
+        limit = self._gateway.settings.limits.message_bytes
+        if len(request.scope["query_string"]) > limit:
+            raise FrameError(f"expected at most {limit} bytes, got more", code="message_too_big")
+        try:
+            return msgspec.convert(dict(request.query_params), kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise FrameError(f"expected parameters as PROTOCOL.md has them, got others: {why(error)}") from None
+
+    async def _read(self, request: Request, kind: type[AskT], *, empty: bytes = b"") -> AskT:
+        """The body, or `empty` where there is none. Raises `FrameError`, or `ClientDisconnect` where the client goes
+        before its end.
+        """
         limit = self._gateway.settings.limits.message_bytes
         body = bytearray()
         try:
@@ -234,7 +371,7 @@ class HttpEndpoints:
         except TimeoutError:
             raise FrameError("expected the whole request, got a part of it in time", code="hello_timeout") from None
         try:
-            return msgspec.json.decode(body, type=kind)
+            return msgspec.json.decode(body or empty, type=kind)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise FrameError(f"expected a JSON object as PROTOCOL.md says, got one that is not: {why(error)}") from None
 
@@ -243,11 +380,7 @@ class HttpEndpoints:
             raise FrameError("expected a `session`, got none")
         visitor = Visitor.of(request.scope)
         token = visitor.token(ask.token or bearer(request.headers.getlist("authorization")))
-        try:
-            async with asyncio.timeout(self._gateway.settings.timeouts.hello):
-                session = await self._gateway.sessions.find(ask.session, owner=visitor.check(), token=token)
-        except TimeoutError:
-            raise StoreError("The store did not answer in time: come back.") from None
+        session = await self._in_time(self._gateway.sessions.find(ask.session, owner=visitor.check(), token=token))
         visitor.check()  # its login may have ended meanwhile
         return session
 

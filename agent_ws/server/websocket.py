@@ -249,8 +249,7 @@ class Client:
                 asyncio.get_running_loop().time,
             ),
         )
-        session.enter()
-        self._given_back.append(session.leave)
+        self._given_back.append(session.enter(self._outlet.close))
         self._session = session
         self._outlet.answer(
             SessionFrame(
@@ -299,7 +298,7 @@ class Client:
     async def _acknowledge(self, session: Session, taken: Taken) -> None:
         try:
             await session.kept(taken)
-        except StoreError as error:
+        except (Refused, StoreError) as error:
             self._outlet.answer(Rejected(error.code, str(error), taken.id))
         else:
             self._outlet.answer(Accepted(taken.id, taken.run, taken.outcome))

@@ -2,10 +2,11 @@
 
 from ..errors import StoreError
 from .base import Batch, Record, Saved, Store
-from .feed import Feed
+from .cards import Card, Mark, Page
+from .feed import Feed, deleted
 from .memory import MemoryStore
 
-__all__ = ["Batch", "Feed", "MemoryStore", "Record", "Saved", "Store", "open_store"]
+__all__ = ["Batch", "Card", "Feed", "Mark", "MemoryStore", "Page", "Record", "Saved", "Store", "deleted", "open_store"]
 
 
 def open_store(url: str) -> Store:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ..errors import StoreError
 from ..events import Event
 from ..log import Epoch
+from .cards import Mark, News, Page
 
 
 class Record(Struct, frozen=True):
@@ -43,6 +44,8 @@ class Batch(Struct, frozen=True):
     """Given once, with the session's first batch."""
     epochs: tuple[Epoch, ...]
     events: tuple[Event, ...]
+    news: News = News()
+    """What a list shows and searches from now on."""
 
     def __post_init__(self) -> None:
         if not self.session.isprintable():
@@ -98,6 +101,31 @@ class Store(Protocol):
         When it returns they survive `kill -9` (and, where the engine can, loss of power). An event whose `seq`
         is there already or leaves a gap is a `BatchError`, and so is a first batch without its record or a later
         one with it (see `check`): two writers on one session must not both succeed.
+        """
+        ...
+
+    async def record(self, session: str) -> Record | None:
+        """The identity of one session, or None, like `load`. It has to work for a session that `load` can't read."""
+        ...
+
+    async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+        """At most `limit` of the owner's sessions that have ever been `updated`, the newest first, of two alike the one
+        with the greater name; those behind `before` only. Sees every `save`, `rename` and `remove` that returned.
+
+        With `words`, each as `folded` makes it, those in which every one of them is a part of the `folded` title or of
+        something `said`. It looks at a bounded part of the list and may return fewer, or none, and a `next`, so that
+        neither a save nor the event loop waits for a search.
+        """
+        ...
+
+    async def rename(self, session: str, title: str) -> None:
+        """Durably give a session this title, which no message takes away. One that is not there: nothing."""
+        ...
+
+    async def remove(self, session: str) -> None:
+        """Durably delete all there is of a session, or nothing of it. One that is not there: nothing.
+
+        Never called while `save` is; what is saved to it later is refused like that of one which never was.
         """
         ...
 

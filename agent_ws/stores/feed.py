@@ -9,11 +9,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Literal
 
-from ..errors import StoreError
+from ..errors import Refused, StoreError
+from ..events import Content, Event, Start
 from ..journal import bug, note
 from ..log import Epoch, Log
 from .base import Batch, BatchError, Record, Store
+from .cards import answers, ends, news
 
 TRIES = 3
 """Saves that fail in a row before those who wait are told. The feed itself goes on trying."""
@@ -41,18 +44,49 @@ class Fed:
         """Why the store will never take the rest."""
         self.dirty = False
         """It waits for its turn."""
+        self.removed: Literal["no", "soon", "yes"] = "no"
+        """Whether it is gone from the store, or just on its way out."""
+        self.waiting = 0
+        """Those who wait in `durable` for it."""
         self.unwatch: Callable[[], None] = lambda: None
+        self._starts: dict[str, int] = {}
+        """Where the runs began that have no ending yet."""
 
     @property
     def behind(self) -> bool:
         """Whether the store lacks anything that it would take."""
-        return self.broken is None and not (self.known and self.epoch_known and self.durable == self.log.tail)
+        return (
+            self.broken is None
+            and self.removed == "no"
+            and not (self.known and self.epoch_known and self.durable == self.log.tail)
+        )
 
     def batch(self, limit: int) -> Batch:
         """What the store lacks, up to `limit` events."""
         events = self.log.read(self.durable, limit)
         epochs: tuple[Epoch, ...] = () if self.epoch_known else self.log.epochs[-1:]
-        return Batch(self.record.session, None if self.known else self.record, epochs, tuple(events))
+        others = [event for event in events if not isinstance(event, Content)]  # most events are
+        said = [text for event in others if (text := self._answer(event))]
+        record = None if self.known else self.record
+        return Batch(self.record.session, record, epochs, tuple(events), news(others, said))
+
+    def saved(self, batch: Batch) -> None:
+        """The store has `batch`."""
+        self.known = self.epoch_known = True
+        self.durable += len(batch.events)
+        if self._starts:
+            for event in batch.events:
+                if ends(event):
+                    self._starts.pop(event.run, None)
+
+    def _answer(self, event: Event) -> str:
+        """What the run said that ends with `event`, if one does."""
+        if isinstance(event, Start):
+            self._starts[event.run] = event.seq
+        if not ends(event):
+            return ""
+        first = self._starts.get(event.run, 1)
+        return "".join(answers(e for e in self.log.read(first - 1, event.seq - first + 1) if e.run == event.run))
 
 
 class Feed:
@@ -66,6 +100,8 @@ class Feed:
         self._work = asyncio.Event()
         self._waiting = 0
         """Those who wait in `durable`."""
+        self._saving = asyncio.Lock()
+        """Held while the store is written to."""
         self._wanted = asyncio.Event()
         """Set while anybody does, and at the end."""
         self._tried = asyncio.Event()
@@ -110,31 +146,74 @@ class Feed:
         return fed.known and fed.durable >= seq
 
     async def durable(self, session: str, seq: int) -> None:
-        """Return when the store has every event up to `seq`. Raises `StoreError` when it can't take it."""
-        fed = self._fed[session]
+        """Return when the store has every event up to `seq`. Raises `StoreError` when it can't take it, `Refused` where
+        the session is deleted.
+        """
+        fed = self._fed.get(session)
+        if fed is None:
+            raise deleted()
         self._waiting += 1
+        fed.waiting += 1
         self._wanted.set()
         try:
-            while not self.has(session, seq):
+            while not (fed.known and fed.durable >= seq):
+                if fed.removed == "yes":
+                    raise deleted()
                 failed = fed.broken or self._failed
                 if failed is not None:
                     raise StoreError(str(failed)) from failed  # one error raised twice would mix up its tracebacks
                 await self._tried.wait()
         finally:
+            fed.waiting -= 1
             self._waiting -= 1
             if not self._waiting and not self._closing.is_set():
                 self._wanted.clear()
+
+    async def remove(self, session: str) -> None:
+        """Take a session out of the store, and feed its log no more. When it returns, who waited for the log has been
+        told. Raises `StoreError` where the store can't do it; then everything is as it was.
+        """
+        fed = self._fed.get(session)
+        if fed is not None:
+            fed.removed = "soon"
+        try:
+            async with self._saving:  # a save that is under way may have it
+                await self._removed(session)
+        except BaseException:
+            if fed is not None:
+                fed.removed = "no"
+                self._mark(fed)
+            raise
+        if fed is not None:
+            fed.removed = "yes"
+            fed.unwatch()
+            self._fed.pop(session, None)
+            self._dirty.pop(session, None)
+            self._tell()
+            while fed.waiting:  # noqa: ASYNC110 - an Event for each log would be one for each idle client
+                await asyncio.sleep(0)  # they have been woken: two turns of the loop
+
+    async def _removed(self, session: str) -> None:
+        try:
+            await self._store.remove(session)
+        except StoreError:
+            raise
+        except Exception as error:
+            bug("the store's driver raised what is no StoreError", error)
+            raise StoreError(f"The store's driver failed ({type(error).__name__}).") from error
 
     async def run(self) -> None:
         """Feed until `close`, then save the rest. For one task, which owns the saving."""
         failures = 0
         try:
             while await self._any(gather=not failures):
-                turn = self._turn()
-                if not turn:
-                    continue
+                turn: dict[Fed, Batch] = {}
                 try:
-                    await self._save(turn)
+                    async with self._saving:
+                        turn = self._turn()
+                        if not turn:
+                            continue
+                        await self._save(turn)
                 except StoreError as error:
                     for fed in turn:
                         fed.dirty = True
@@ -142,7 +221,7 @@ class Feed:
                     if isinstance(error, BatchError):
                         # One log must not hold up the others.
                         note(logging.ERROR, "a session can't be saved any more", error=error, session=error.session)
-                        self._fed[error.session].broken = error
+                        self._fed[error.session].broken = error  # it is there: a removal waits for the save
                         self._tell()
                         continue
                     failures += 1
@@ -216,8 +295,7 @@ class Feed:
             bug("the store's driver raised what is no StoreError", error)
             raise StoreError(f"The store's driver failed ({type(error).__name__}).") from error
         for fed, batch in turn.items():
-            fed.known = fed.epoch_known = True
-            fed.durable += len(batch.events)
+            fed.saved(batch)
 
     async def _rest(self, failures: int) -> None:
         """Pause after a save that failed. `close` ends the pause."""
@@ -228,3 +306,8 @@ class Feed:
     def _tell(self) -> None:
         self._tried.set()
         self._tried = asyncio.Event()
+
+
+def deleted() -> Refused:
+    """What everybody is told whose session is no more."""
+    return Refused("expected a session that is there, got one that was deleted", code="deleted")

@@ -8,11 +8,14 @@ and has to win it back from a busy event loop each time: row by row a save of 10
 """
 
 import asyncio
+import logging
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,21 +23,27 @@ import msgspec
 
 from ..errors import StoreError
 from ..events import Event
+from ..journal import note
 from ..log import Epoch
 from .base import Batch, BatchError, Record, Saved, check
+from .cards import Card, Mark, News, Page, answers, folded, news
 
 T = TypeVar("T")
 
 APPLICATION = 0x61677773
 """`agws`: how our file is told from another program's."""
-VERSION = 1
+VERSION = 2
 """Of the schema. A file with a higher one is refused; a change of the schema or of an event's fields raises it."""
 BUSY_S = 0.2
 """How long to wait for a process that is just letting go of the file."""
 ROWS = 1000
 """Events in one JSON text: SQLite takes no text above 1 GB."""
+LOOK_SESSIONS = 256
+"""Sessions that one look for a page goes through."""
+LOOK = 4_000_000
+"""Characters that it goes through: a save may have to wait for it, some 10 ms."""
 
-SCHEMA = f"""
+FIRST_SCHEMA = f"""
 CREATE TABLE sessions (
     session TEXT PRIMARY KEY, owner TEXT NOT NULL, token_hash TEXT NOT NULL, created REAL NOT NULL
 ) WITHOUT ROWID;
@@ -46,7 +55,41 @@ CREATE TABLE events (
     session TEXT, seq INTEGER, data TEXT NOT NULL, PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {VERSION};
+"""
+LISTS = """
+ALTER TABLE sessions ADD COLUMN title TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN folded TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN updated REAL NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN chars INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX sessions_of_owner ON sessions (owner, updated, session);
+CREATE TABLE said (n INTEGER PRIMARY KEY, session TEXT NOT NULL, text TEXT NOT NULL);
+CREATE INDEX said_of_session ON said (session);
+"""
+"""What version 2 has more. `folded` is the title as it is searched, `chars` the size of what was said."""
+
+NEWS = """
+UPDATE sessions SET
+    folded = CASE title WHEN '' THEN :folded ELSE folded END,
+    title = CASE title WHEN '' THEN :title ELSE title END,
+    updated = max(updated, :updated),
+    chars = chars + :chars
+WHERE session = :session
+"""
+# `quote`: in JSON SQLite cuts a number off at 15 digits.
+CANDIDATES = """
+SELECT json_group_array(json_array(session, title, quote(created), quote(updated), chars)) FROM (
+    SELECT session, title, created, updated, chars FROM sessions
+    WHERE owner = ? AND updated > 0 AND (updated, session) < (?, ?)
+    ORDER BY updated DESC, session DESC LIMIT ?
+)
+"""
+FOUND = """
+SELECT json_group_array(session) FROM sessions WHERE session IN (SELECT value FROM json_each(?)) AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS word
+    WHERE NOT instr(folded, word.value) AND NOT EXISTS (
+        SELECT 1 FROM said WHERE said.session = sessions.session AND instr(said.text, word.value)
+    )
+)
 """
 
 REASONS = {
@@ -64,6 +107,8 @@ REASONS = {
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Event]).decode
 _decode_tails = msgspec.json.Decoder(dict[str, int]).decode
+_decode_candidates = msgspec.json.Decoder(list[tuple[str, str, str, str, int]]).decode
+_decode_names = msgspec.json.Decoder(set[str]).decode
 
 
 def _reason(error: sqlite3.Error) -> str:
@@ -98,6 +143,18 @@ class SqliteStore:
 
     async def save(self, batches: Sequence[Batch]) -> None:
         await self._do(lambda: self._save(batches))
+
+    async def record(self, session: str) -> Record | None:
+        return await self._do(lambda: self._record(session))
+
+    async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+        return await self._do(lambda: self._page(owner, words, before, limit))
+
+    async def rename(self, session: str, title: str) -> None:
+        await self._do(lambda: self._rename(session, title))
+
+    async def remove(self, session: str) -> None:
+        await self._do(lambda: self._remove(session))
 
     async def close(self) -> None:
         """Finish what is under way, move what the journal holds into the file, and let go of it."""
@@ -140,8 +197,8 @@ class SqliteStore:
             [application] = db.execute("PRAGMA application_id").fetchone()
             [version] = db.execute("PRAGMA user_version").fetchone()
             if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
-                for statement in SCHEMA.split(";"):
-                    db.execute(statement)
+                _run(db, FIRST_SCHEMA)
+                version = 1
             elif application != APPLICATION:
                 raise StoreError(f"{self._path} is another program's database; choose another --store")
             elif version > VERSION:
@@ -149,8 +206,107 @@ class SqliteStore:
                     f"{self._path} was written by a newer agent-ws (schema {version}, expected at most {VERSION});"
                     " update agent-ws or choose another --store"
                 )
+            if version < VERSION:
+                _run(db, LISTS)
+                self._list_all(db)
+                db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # in WAL mode less than this loses commits when the power fails
+        db.execute("PRAGMA secure_delete = ON")  # what is deleted is gone from the file, too
+
+    def _list_all(self, db: sqlite3.Connection) -> None:
+        """Find out of all sessions what later ones have told from the start."""
+        sessions = db.execute("SELECT session FROM sessions").fetchall()
+        if sessions:
+            note(logging.INFO, "bringing the store up to a newer schema", count=len(sessions))
+        for (session,) in sessions:
+            try:
+                events = self._events(db, session)
+            except StoreError as error:
+                note(logging.ERROR, "a session is damaged and can't be listed", error=error, session=session)
+                continue
+            self._tell(db, [Batch(session, None, (), (), news(events, answers(events)))])
+
+    def _tell(self, db: sqlite3.Connection, batches: Sequence[Batch]) -> None:
+        """Write the news."""
+        for batch in batches:
+            what = batch.news
+            if what == News():
+                continue
+            values = {
+                "session": batch.session,
+                "title": what.title,
+                "folded": folded(what.title),
+                "updated": what.updated,
+                "chars": sum(map(len, what.said)),
+            }
+            db.execute(NEWS, values)
+            said = [(batch.session, text) for text in what.said]
+            db.executemany("INSERT INTO said (session, text) VALUES (?, ?)", said)
+
+    def _record(self, session: str) -> Record | None:
+        try:
+            found = (
+                self._opened()
+                .execute("SELECT owner, token_hash, created FROM sessions WHERE session = ?", (session,))
+                .fetchone()
+            )
+        except UnicodeEncodeError:
+            return None  # half a character in the name: it was never saved
+        except sqlite3.Error as error:
+            raise StoreError(f"can't read the store: {_reason(error)}") from error
+        return found and Record(session, *found)
+
+    def _page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+        after = (before.updated, before.session) if before else (math.inf, "")
+        count = LOOK_SESSIONS if words else limit
+        try:
+            [text] = self._opened().execute(CANDIDATES, (owner, *after, count + 1)).fetchone()
+            rows = _decode_candidates(text)
+            looked = rows[:count]
+            if words:
+                sizes = accumulate(chars * len(words) for *_, chars in looked)
+                looked = looked[: 1 + sum(size < LOOK for size in sizes)]
+            found = self._found(looked, words) if words else {session for session, *_ in looked}
+        except UnicodeEncodeError:
+            return Page((), None)  # half a character: it was never saved
+        except sqlite3.Error as error:
+            raise StoreError(f"can't read the store: {_reason(error)}") from error
+        except msgspec.MsgspecError as error:
+            raise StoreError("can't read the store: a title is damaged") from error
+        cards: list[Card] = []
+        for place, (session, title, created, updated, _) in enumerate(looked, 1):
+            if session in found:
+                cards.append(Card(session, title, float(created), float(updated)))
+            if (len(cards) == limit or place == len(looked)) and place < len(rows):
+                return Page(tuple(cards), Mark(float(updated), session))
+        return Page(tuple(cards), None)
+
+    def _found(self, rows: Sequence[tuple[str, str, str, str, int]], words: Sequence[str]) -> set[str]:
+        names = [session for session, *_ in rows]
+        [text] = self._opened().execute(FOUND, (_encode(names).decode(), _encode(words).decode())).fetchone()
+        return _decode_names(text)
+
+    def _rename(self, session: str, title: str) -> None:
+        try:
+            self._opened().execute(
+                "UPDATE sessions SET title = ?, folded = ? WHERE session = ?", (title, folded(title), session)
+            )
+        except sqlite3.Error as error:
+            raise StoreError(f"can't write to the store: {_reason(error)}") from error
+
+    def _remove(self, session: str) -> None:
+        db = self._opened()
+        try:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                for table in ("said", "events", "epochs", "sessions"):
+                    db.execute(f"DELETE FROM {table} WHERE session = ?", (session,))  # noqa: S608 - a name of ours
+        except sqlite3.Error as error:
+            raise StoreError(f"can't write to the store: {_reason(error)}") from error
+        # It is gone for whoever asks; this takes it out of the journal too. Where that fails the next one does it.
+        with suppress(sqlite3.Error):
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _load(self, session: str) -> Saved | None:
         db = self._opened()
@@ -161,7 +317,16 @@ class SqliteStore:
             if found is None:
                 return None
             epochs = db.execute("SELECT epoch, first FROM epochs WHERE session = ? ORDER BY n", (session,)).fetchall()
-            events: list[Event] = []
+        except UnicodeEncodeError:
+            return None  # half a character in the name: it was never saved
+        except sqlite3.Error as error:
+            raise StoreError(f"can't read the store: {_reason(error)}") from error
+        events = self._events(db, session)
+        return Saved(Record(session, *found), tuple(Epoch(*row) for row in epochs), tuple(events))
+
+    def _events(self, db: sqlite3.Connection, session: str) -> list[Event]:
+        events: list[Event] = []
+        try:
             while True:
                 [text] = db.execute(
                     "SELECT group_concat(data) FROM"
@@ -171,15 +336,13 @@ class SqliteStore:
                 if text is None:
                     break
                 events += _decode(f"[{text}]")
-        except UnicodeEncodeError:
-            return None  # half a character in the name: it was never saved
         except sqlite3.Error as error:
             raise StoreError(f"can't read the store: {_reason(error)}") from error
         except (msgspec.MsgspecError, RecursionError) as error:
             raise StoreError("can't read the store: an event is damaged") from error
         if any(event.seq != seq for seq, event in enumerate(events, 1)):
             raise StoreError("can't read the store: an event is missing")
-        return Saved(Record(session, *found), tuple(Epoch(*row) for row in epochs), tuple(events))
+        return events
 
     def _save(self, batches: Sequence[Batch]) -> None:
         db = self._opened()
@@ -209,6 +372,7 @@ class SqliteStore:
                         " FROM json_each(?)",
                         (_encode(rows[i : i + ROWS]).decode(),),
                     )
+                self._tell(db, batches)
         except sqlite3.Error as error:
             raise StoreError(f"can't write to the store: {_reason(error)}") from error
 
@@ -221,6 +385,11 @@ class SqliteStore:
         if self._db is None:
             raise StoreError("the store is not open")
         return self._db
+
+
+def _run(db: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        db.execute(statement)
 
 
 def _json(session: str, event: Event) -> str:

@@ -48,6 +48,7 @@ from ..events import (
 )
 from ..log import Epoch
 from ..stores.base import Batch, BatchError, Record, Saved, Store
+from ..stores.cards import Card, Mark, News, folded
 
 Make: TypeAlias = Callable[[], Store]
 """Makes a driver that is not open yet. In one test all of them are on the same storage, which was empty before."""
@@ -116,6 +117,18 @@ def more(session: str, first: int, last: int) -> Batch:
     return Batch(session, None, (), texts(first, last))
 
 
+def told(session: str, *, owner: str = "me", title: str = "", updated: float = 1.0, said: str = "") -> Batch:
+    """A session's first batch, with something for the list."""
+    identity = replace(record(session), owner=owner)
+    news = News(title=title, updated=updated, said=(folded(said),) if said else ())
+    return Batch(session, identity, (Epoch("e1", 1),), (), news)
+
+
+def update(session: str, *, title: str = "", updated: float = 0.0, said: str = "") -> Batch:
+    """A later one."""
+    return Batch(session, None, (), (), News(title=title, updated=updated, said=(folded(said),) if said else ()))
+
+
 class Storage:
     """The storage of one test: a driver that is open, and others that come after it."""
 
@@ -128,14 +141,36 @@ class Storage:
         """What the store has; if it lasts, also after it was closed and opened anew."""
         found = await self.store.load(session)
         if self._outlives:
-            await self.store.close()
-            self.store = self._make()
-            await self.store.open()
+            await self.again()
             assert await self.store.load(session) == found
         return found
 
     async def save(self, *batches: Batch) -> None:
         await self.store.save(batches)
+
+    async def pages(self, owner: str = "me", words: str = "", limit: int = 3) -> list[list[Card]]:
+        """The owner's list, page by page, without the pages that have nothing."""
+        pages: list[list[Card]] = []
+        mark: Mark | None = None
+        while True:
+            page = await self.store.page(owner, folded(words).split(), mark, limit)
+            assert len(page.cards) <= limit
+            pages += [[*page.cards]] if page.cards else []
+            if page.next is None:
+                return pages
+            assert mark is None or (page.next.updated, page.next.session) < (mark.updated, mark.session), "no way on"
+            mark = page.next
+
+    async def names(self, owner: str = "me", words: str = "") -> list[str]:
+        """The sessions of the owner's list."""
+        return [card.session for page in await self.pages(owner, words) for card in page]
+
+    async def again(self) -> None:
+        """Close it and open it anew, if it lasts."""
+        if self._outlives:
+            await self.store.close()
+            self.store = self._make()
+            await self.store.open()
 
     async def tail(self, session: str) -> int:
         """The last `seq`; -1 for a session that the store doesn't have."""
@@ -301,6 +336,161 @@ class StoreSuite:
             assert load.cancelled() or load.result() is not None
         await storage.save(more("a", 1001, 1001))
         assert await storage.tail("a") == 1001
+
+    # The list
+
+    async def test_a_list_has_the_owner_s_sessions_the_newest_first_by_pages(self, storage: Storage) -> None:
+        await storage.save(*(told(f"s{i}", title=f"Title {i}", updated=1790000000.123456 + i) for i in range(7)))
+        await storage.save(told("theirs", owner="them"), told("Me", owner="ME"), told("%", owner="m%"))
+        await storage.save(update("s2", updated=1790000100.5))
+        for _ in range(2):
+            pages = await storage.pages()
+            assert [[card.session for card in page] for page in pages] == [
+                ["s2", "s6", "s5"],
+                ["s4", "s3", "s1"],
+                ["s0"],
+            ]
+            assert pages[0][0] == Card("s2", "Title 2", record("s2").created, 1790000100.5)
+            assert pages[0][1].updated == 1790000000.123456 + 6
+            assert await storage.names("them") == ["theirs"]
+            assert await storage.pages("nobody") == []
+            await storage.again()
+
+    async def test_of_two_sessions_of_one_moment_neither_is_lost_between_pages(self, storage: Storage) -> None:
+        names = [f"s{i}" for i in range(8)]
+        await storage.save(*(told(name, updated=0.1 + 0.2) for name in names))
+        for limit in (1, 2, 7, 8, 9):
+            pages = await storage.pages(limit=limit)
+            assert [card.session for page in pages for card in page] == names[::-1]
+
+    async def test_a_session_in_which_nothing_was_said_is_not_listed(self, storage: Storage) -> None:
+        await storage.save(told("a", updated=0.0), begin("b", 3))
+        await storage.store.rename("a", "A name")
+        assert await storage.names() == []
+        assert await storage.names("owner of b") == []
+        await storage.save(update("a", title="First", updated=2.0))
+        assert [(card.session, card.title) for page in await storage.pages() for card in page] == [("a", "A name")]
+
+    async def test_the_first_title_stays_and_a_given_one_stays_too(self, storage: Storage) -> None:
+        await storage.save(told("a", title="First", updated=1.0), told("b", updated=2.0), told("c", title="C"))
+        await storage.save(update("a", title="Second", updated=3.0), update("b", title="B"))
+        await storage.store.rename("a", NASTY)
+        await storage.save(update("a", title="Third", updated=2.0))
+        await storage.store.rename("nobody", "Nothing")
+        await storage.again()
+        [cards] = await storage.pages()
+        assert [(card.session, card.title, card.updated) for card in cards] == [
+            ("a", NASTY, 3.0),
+            ("b", "B", 2.0),
+            ("c", "C", 1.0),
+        ]
+
+    @pytest.mark.parametrize(
+        ("words", "found"),
+        [
+            ("", ["c", "b", "a"]),
+            ("monad", ["b", "a"]),
+            ("MONAD", ["b", "a"]),
+            ("ona", ["b", "a"]),
+            ("monad apple", ["b"]),
+            ("apple  pears", ["b"]),
+            ("strasse", ["c"]),
+            ("STRAßE", ["c"]),
+            ("cafe\u0301", ["c"]),
+            ("ﬁne", ["c"]),
+            ("100%", ["c"]),
+            ("_%", []),
+            ("'", ["c"]),
+            ('"', ["c"]),
+            ("\\", ["c"]),
+            ("\0 after", ["c"]),
+            ("\U0001f469", ["c"]),
+            ("[1]", ["c"]),
+            ("nothing", []),
+            ("monad nothing", []),
+        ],
+    )
+    async def test_a_search_finds_every_word_in_the_title_or_in_what_was_said(
+        self, storage: Storage, words: str, found: list[str]
+    ) -> None:
+        nasty = 'STRASSE CAF\u00c9 fine 100% it\'s "so" \\ \0after \U0001f469\u200d\U0001f680 [1]'
+        await storage.save(
+            told("a", title="What is a Monad?", updated=1.0, said="It is a burrito."),
+            told("b", title="Fruit", updated=2.0, said="Apples and pears."),
+            told("c", title="Other", updated=3.0, said=nasty),
+            told("x", owner="them", title="Monad", updated=4.0, said="monad apple"),
+        )
+        await storage.save(update("b", said="And a monad."))
+        assert await storage.names(words=words) == found
+
+    async def test_a_search_finds_a_new_title_and_the_old_one_no_more(self, storage: Storage) -> None:
+        await storage.save(told("a", title="Apples"))
+        await storage.store.rename("a", "Straße")
+        assert await storage.names(words="apple") == []
+        assert await storage.names(words="STRASSE") == ["a"]
+
+    async def test_a_search_looks_through_everything_however_much_there_is(self, storage: Storage) -> None:
+        text = "word " * 50_000
+        for i in range(30):
+            await storage.save(told(f"s{i:03}", updated=float(i + 1), said=text + ("needle" if i in (0, 17) else "")))
+        await storage.save(*(told(f"t{i:03}", updated=100.0 + i, said="word") for i in range(600)))
+        assert await storage.names(words="needle") == ["s017", "s000"]
+        assert await storage.names(words="needle word") == ["s017", "s000"]
+        assert len(await storage.names(words="word")) == 630
+
+    async def test_a_list_sees_what_was_saved_and_half_a_character_is_nobody_s(self, storage: Storage) -> None:
+        await storage.save(told("a"))
+        for owner, words in (("\ud83d", []), ("me", ["\ud83d"])):
+            assert (await storage.store.page(owner, words, None, 3)).cards == ()
+
+    async def test_a_session_s_record_is_found_without_its_events(self, storage: Storage) -> None:
+        await storage.save(begin("a", 1))
+        assert await storage.store.record("a") == record("a")
+        for name in ("nobody", "", "A", NASTY, "\ud83d"):
+            assert await storage.store.record(name) is None
+
+    async def test_a_removed_session_is_gone_for_good_and_others_stay(self, storage: Storage) -> None:
+        await storage.save(told("a", title="Apples", said="pears"), told("b", title="Apples", said="pears"))
+        await storage.save(more("a", 1, 2000), more("b", 1, 3))
+        await storage.store.remove("a")
+        for _ in range(2):
+            assert await storage.store.load("a") is None
+            assert await storage.store.record("a") is None
+            assert await storage.names() == ["b"]
+            assert await storage.names(words="pears") == ["b"]
+            await storage.again()
+        await storage.store.remove("a")
+        await storage.store.remove("nobody")
+        with pytest.raises(BatchError):
+            await storage.save(more("a", 2001, 2001))
+        assert await storage.tail("b") == 3
+
+    async def test_a_cancelled_remove_happened_as_a_whole_or_not_at_all(self, storage: Storage) -> None:
+        for steps in range(8):
+            name = f"s{steps}"
+            await storage.save(told(name, title="Apples", said="pears"))
+            await storage.save(more(name, 1, 300))
+            remove = asyncio.ensure_future(storage.store.remove(name))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            remove.cancel()
+            await asyncio.wait([remove])
+            found = await storage.load(name)
+            listed = name in await storage.names(words="pears")
+            assert listed == (found is not None)
+            assert found is None or len(found.events) == 300
+            assert found is None or remove.cancelled(), "a removal that returned is not there"
+
+    async def test_a_list_during_a_save_sees_all_of_it_or_nothing(self, storage: Storage) -> None:
+        await storage.save(told("a", title="A", updated=1.0), told("b", title="B", updated=2.0))
+        save = [update("a", updated=3.0, said="new"), update("b", updated=4.0, said="new")]
+        saving = asyncio.ensure_future(storage.store.save(save))
+        found = await asyncio.gather(*(storage.store.page("me", ["new"], None, 3) for _ in range(5)))
+        await saving
+        assert {len(page.cards) for page in found} <= {0, 2}
+        assert await storage.names(words="new") == ["b", "a"]
+
+    # The end
 
     async def test_closing_twice_is_harmless(self, make: Make) -> None:
         store = make()

@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from agent_ws import Identity, Settings, Timeouts, Turn, build_app
 from agent_ws.frames import ClientFrame
-from agent_ws.server.http import InterruptAsk, ReplyAsk, StreamAsk
+from agent_ws.server.http import InterruptAsk, ListAsk, RenameAsk, ReplyAsk, StreamAsk
 from agent_ws.session import Session
 from agent_ws.testing.client import Client, Closed, Refused, connect, running
 
@@ -48,6 +48,10 @@ PLAIN: dict[str, Any] = {
     "buffer_chars": 8,
     "buffer_ms": 100,
     "when_busy": "queue",
+    "title": "mine",
+    "words": CANARY,
+    "before": "1.5~x",
+    "limit": 100,
 }
 """The fields that name nothing, with a value."""
 FRAMES: dict[str, type[Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(ClientFrame)}
@@ -55,9 +59,13 @@ OPEN: dict[str, type[Struct] | None] = {
     "/api/agent/stream": StreamAsk,
     "/api/agent/interrupt": InterruptAsk,
     "/api/agent/reply": ReplyAsk,
+    "/api/agent/sessions": ListAsk,
+    "/api/agent/sessions/{session}": RenameAsk,
     "/api/agent/ticket": None,
 }
-"""The routes that need a login, and what they are asked; None: nothing."""
+"""The routes that need a login, and what they are asked; None: nothing. To delete is asked as to rename is."""
+OWN = {"/api/agent/sessions", "/api/agent/ticket"}
+"""Those that are about nobody but who asks."""
 PUBLIC = {"/", "/assets", "/healthz", "/readyz"}
 """The routes that tell everybody the same."""
 WEBSOCKET = "/ws"
@@ -150,9 +158,12 @@ async def victim() -> AsyncGenerator[Victim]:
         alice = Victim(app, client, session, ids)
         ids["ticket"] = await alice.ticket()
         before, shown = session.log.read(0), len(client.frames)
+        listed = await gateway.sessions.page("login:alice", [], None, 10)
+        assert [card.session for card in listed.cards] == [opened["session"]]
         assert CANARY in str(before)
         yield alice
         assert session.log.read(0) == before
+        assert await gateway.sessions.page("login:alice", [], None, 10) == listed
         assert await drained(client, 10) == []
         assert len(client.frames) == shown
         await client.send({"type": "reply", "request": ids["request"], "data": {"text": "fine"}})
@@ -316,7 +327,10 @@ def test_every_route_has_a_row() -> None:
 def requests(method: str, path: str, ids: Mapping[str, str]) -> Iterator[tuple[str, Any, dict[str, str]]]:
     """Every way to name another owner's: target, body, headers."""
     kind = OPEN[path]
+    path = path.format(**ids)
     bodies = [filled(kind, case, ids) for case in cases(kind)] if kind is not None else [{}, dict(ids)]
+    if kind is ListAsk:
+        bodies += [{"words": CANARY}, {"before": f"9e9~{ids['session']}"}, {"before": f"9999999999.0~{ids['session']}"}]
     for body in bodies:
         if method == "GET":
             yield f"{path}?{urlencode(body)}", None, {}
@@ -333,6 +347,9 @@ def ways() -> list[tuple[str, str]]:
         if isinstance(route, Route) and route.path not in PUBLIC:
             found += [(method, route.path) for method in sorted({*(route.methods or ()), "PUT"})]
     return found
+
+
+ALLOWED = {route.path: route.methods or set[str]() for route in build_app(agent).routes if isinstance(route, Route)}
 
 
 @pytest.mark.parametrize(("method", "path"), ways())
@@ -364,4 +381,5 @@ async def test_a_request_with_ids_of_another_owner(credential: str, method: str,
         assert 401 in statuses
     else:
         assert statuses <= {200, 204, 400, 404, 405}
-        assert (404 in statuses) == (OPEN[path] is not None and method in ("GET", "POST"))
+        known = path not in OWN and method in (ALLOWED[path] - {"HEAD"})
+        assert (404 in statuses) == known

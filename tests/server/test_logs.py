@@ -262,7 +262,7 @@ async def test_a_session_is_told_its_token_once_and_only_its_maker(make_site: Ma
     response = await site.post(STREAM, {"session": session["session"], "token": token}, NDJSON)
     assert token.encode() not in await response.body()
     core = await site.session(session)
-    assert token not in repr(core.__dict__["_record"])
+    assert token not in repr(core.record)
 
 
 async def test_what_others_say_below_a_warning_is_not_logged(log: Log) -> None:

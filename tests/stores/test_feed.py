@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from agent_ws.errors import StoreError
-from agent_ws.events import Content
+from agent_ws.errors import Refused, StoreError
+from agent_ws.events import Content, Done, Interrupted, Start, User
 from agent_ws.log import Epoch, Log
 from agent_ws.stores import Batch, Feed, MemoryStore
 from agent_ws.stores.base import BatchError
@@ -24,6 +24,7 @@ class FakeStore(MemoryStore):
         self.seconds = 1.0
         self.broken = False
         self.bug = False
+        self.unremovable: Exception | None = None
         self.refused = ""
         """A session that is never taken."""
         self.saves: list[dict[str, int]] = []
@@ -39,6 +40,11 @@ class FakeStore(MemoryStore):
         if self.refused in self.saves[-1]:
             raise BatchError(self.refused, "an event can't be written")
         await super().save(batches)
+
+    async def remove(self, session: str) -> None:
+        if self.unremovable is not None:
+            raise self.unremovable
+        await super().remove(session)
 
 
 class World:
@@ -293,6 +299,98 @@ async def test_a_log_is_let_go_only_when_the_store_has_it(world: World) -> None:
     world.say("a")
     await asyncio.sleep(10)
     assert len(world.store.saves) == 1, "a log that was let go is fed no more"
+
+
+# Deleted
+
+
+async def test_a_removal_waits_for_the_save_that_has_its_log(world: World) -> None:
+    world.say("a")
+    await asyncio.sleep(0.5)
+    assert len(world.store.saves) == 1, "or there is nothing to wait for"
+    await world.feed.remove("a")
+    assert now() == GATHER_S + 1
+    assert await world.store.load("a") is None
+    world.say("a")
+    await world.feed.durable("b", world.say("b"))
+    await asyncio.sleep(10)
+    assert world.store.saves == [{"a": 1}, {"b": 1}], "and nothing of it is saved any more"
+    assert await world.store.load("a") is None
+
+
+async def test_who_waits_for_a_log_that_is_deleted_is_told_before_the_removal_returns(world: World) -> None:
+    told: list[str] = []
+
+    async def wait(seq: int) -> None:
+        with pytest.raises(Refused) as error:
+            await world.feed.durable("a", seq)
+        told.append(error.value.code)
+
+    waiting = [asyncio.create_task(wait(world.say("a"))) for _ in range(3)]
+    world.feed.add(Log("other"), record("b"), saved=False)
+    await asyncio.sleep(0)
+    world.store.seconds = 0
+    world.store.refused = "a"  # it will never be there
+    await world.feed.remove("a")
+    assert told == ["deleted"] * 3
+    await asyncio.gather(*waiting)
+    await wait(1)
+    assert told == ["deleted"] * 4
+
+
+async def test_a_log_whose_removal_fails_is_fed_as_before(world: World) -> None:
+    await world.feed.durable("a", world.say("a"))
+    world.store.unremovable = StoreError("the disk is full")
+    world.say("a")
+    with pytest.raises(StoreError, match="full"):
+        await world.feed.remove("a")
+    await world.feed.durable("a", world.say("a"))
+    assert await world.stored("a") == 3
+    world.store.unremovable = ZeroDivisionError()
+    with pytest.raises(StoreError, match="ZeroDivisionError"):
+        await world.feed.remove("a")
+    await world.feed.durable("a", world.say("a"))
+    assert await world.stored("a") == 4
+
+
+async def test_a_log_that_is_on_its_way_out_is_not_saved_meanwhile(world: World) -> None:
+    await world.feed.durable("a", world.say("a"))
+    world.store.unremovable = StoreError("the disk is full")
+    world.say("b")
+    await asyncio.sleep(0.5)  # so that the removal waits for this save
+    removing = asyncio.create_task(world.feed.remove("a"))
+    await asyncio.sleep(0)
+    seq = world.say("a")
+    waiting = asyncio.create_task(world.feed.durable("a", seq))
+    with pytest.raises(StoreError):
+        await removing
+    await waiting
+    assert world.store.saves == [{"a": 1}, {"b": 1}, {"a": 1}]
+
+
+async def test_what_the_list_is_told_comes_with_the_batch_that_has_it(world: World) -> None:
+    log = world.log("a")
+    log.append(User(id="m1", data="What is a\tMonad?\nBriefly.", at=5.0, run="r1"))
+    log.append(User(id="m2", data="More", at=7.0, run="r2"))
+    log.append(Start(run="r1"))
+    log.append(Content(data="It is a mon", run="r1"))
+    log.append(Content(data="oid.", run="r1"))
+    await world.feed.durable("a", log.tail)
+    owner = record("a").owner
+    [card] = (await world.store.page(owner, ["more", "briefly"], None, 9)).cards
+    assert (card.title, card.updated) == ("What is a Monad?", 7.0)
+    assert (await world.store.page(owner, ["monoid"], None, 9)).cards == ()
+    world.store.broken = True
+    log.append(Done(run="r1"))
+    log.append(Start(run="r2"))
+    await asyncio.sleep(3.5)
+    world.store.broken = False
+    await asyncio.sleep(10)
+    assert (await world.store.page(owner, ["a monoid."], None, 9)).cards == (card,), "once it is saved"
+    log.append(Interrupted(run="r2"))
+    await world.feed.durable("a", log.append(Content(data="afterwards", run="r3")).seq)
+    kept = vars(world.store)["_kept"]["a"]
+    assert kept.said == ["what is a\tmonad?\nbriefly.", "more", "it is a monoid."], "each once"
 
 
 async def test_a_loaded_log_saves_its_epoch_and_what_it_wrote_before_it_was_added(world: World) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: ASYNC221, ASYNC240 - nothing else runs on the event loop while these tests wait
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -14,12 +15,14 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from agent_ws import Settings, Turn
 from agent_ws.errors import StoreError
 from agent_ws.events import ToolStart
+from agent_ws.sessions import Sessions
 from agent_ws.stores import Batch
 from agent_ws.stores.base import BatchError
 from agent_ws.stores.sqlite import SqliteStore
-from agent_ws.testing.stores import Make, StoreSuite, begin, more, record, texts
+from agent_ws.testing.stores import Make, StoreSuite, begin, more, record, texts, told
 
 
 class TestSqliteStore(StoreSuite):
@@ -31,6 +34,10 @@ class TestSqliteStore(StoreSuite):
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "agent.db"
+
+
+async def silent(_: Turn) -> None:
+    """An agent that says nothing."""
 
 
 async def tail(path: Path, session: str) -> int:
@@ -175,7 +182,60 @@ async def test_a_commit_waits_for_the_disk(path: Path, hook: Callable[[Hook], No
     assert seen == [("wal",), (2,)]
 
 
+@pytest.mark.process
+async def test_kill_9_right_after_a_removal_brings_nothing_back(path: Path) -> None:
+    secret = "canary of the deleted"
+    code = (
+        f"await store.save([told('a', title='{secret}', said='{secret}'), told('b', title='B')])\n"
+        f"    await store.save([Batch('a', None, (), tuple(Content(seq=n, run='r', data='{secret}')"
+        " for n in range(1, 2000)))])\n"
+        "    print(flush=True)\n"
+        "    await store.remove('a')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    before = (
+        "from agent_ws.testing.stores import told\n"
+        "from agent_ws.stores import Batch\n"
+        "from agent_ws.events import Content"
+    )
+    with child(code, path, before) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "\n"
+        assert process.wait() == -signal.SIGKILL
+    left = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert secret.encode() not in left, "no file has any of it"
+    store = SqliteStore(path)
+    await store.open()
+    assert (await store.load("a"), await names(store, "me")) == (None, ["b"])
+    await store.close()
+
+
 # The event loop
+
+
+async def test_a_save_waits_for_one_look_of_a_search_and_not_for_the_search(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    text = "word " * 100_000
+    for i in range(40):
+        await store.save([told(f"s{i}", updated=float(i + 1), said=text)])
+    done: list[str] = []
+
+    async def search() -> None:
+        mark, looks = None, 0
+        while looks == 0 or mark is not None:
+            page = await store.page("me", ["needle"], mark, 10)
+            mark, looks = page.next, looks + 1
+            done.append("look")
+
+    searching = asyncio.create_task(search())
+    await asyncio.sleep(0)
+    await store.save([told("new", updated=99.0)])
+    done.append("save")
+    await searching
+    assert done.index("save") <= 1
+    assert done.count("look") >= 4, "or nothing was shown"
+    await store.close()
 
 
 async def test_a_slow_save_does_not_block_the_event_loop(path: Path, hook: Callable[[Hook], None]) -> None:
@@ -277,11 +337,110 @@ async def test_events_can_be_read_with_the_sqlite3_shell(path: Path) -> None:
 async def test_a_newer_file_is_refused_and_not_touched(path: Path) -> None:
     await tail(path, "a")
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA user_version = 3")
     db.close()
     before = path.read_bytes()
-    assert "was written by a newer agent-ws (schema 2, expected at most 1)" in await refused(path)
+    assert "was written by a newer agent-ws (schema 3, expected at most 2)" in await refused(path)
     assert path.read_bytes() == before
+
+
+# A file of version 1: of a server that was killed while it answered alice, with a message waiting
+
+OLD = Path(__file__).with_name("version1.db")
+ALICE, LOST, EMPTY, BOB = (
+    "Uym780qSSF5zikGQysyR6A",
+    "Zn5Wb0AeF-TtCUSyW1ucRA",
+    "dfWWdgDMDRUAYKotLJSXzA",
+    "CAGwvQC0fZ_Bjj7i7veu5g",
+)
+
+
+async def names(store: SqliteStore, owner: str, *words: str) -> list[str]:
+    return [card.session for card in (await store.page(owner, words, None, 10)).cards]
+
+
+async def test_a_file_of_version_1_is_listed_and_searched(path: Path) -> None:
+    shutil.copy(OLD, path)
+    store = SqliteStore(path)
+    await store.open()
+    cards = (await store.page("login:alice", [], None, 10)).cards
+    assert [(card.session, card.title) for card in cards] == [
+        (LOST, "This one is never ended"),
+        (ALICE, "What is a monad?"),
+    ]
+    assert cards[1].updated > cards[1].created > 1.7e9
+    assert await names(store, "login:bob") == [BOB]
+    assert await names(store, "login:alice", "few words") == [ALICE], "what the user said"
+    assert await names(store, "login:alice", "a monad is a monoid") == [ALICE], "a word that came in pieces"
+    assert await names(store, "login:alice", "strasse", "draft") == [ALICE]
+    assert await names(store, "login:alice", "gone") == [], "it was taken back"
+    assert await names(store, "login:alice", "half") == [], "it has no ending yet"
+    assert await store.record(EMPTY) is not None
+    before = [await store.load(session) for session in (ALICE, LOST, EMPTY, BOB)]
+    await store.close()
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    db.close()
+    await store.open()
+    assert [await store.load(session) for session in (ALICE, LOST, EMPTY, BOB)] == before
+    assert await names(store, "login:alice", "monad") == [ALICE]
+    await store.close()
+
+
+async def test_an_old_answer_that_was_lost_is_searched_once_it_has_its_ending(path: Path) -> None:
+    shutil.copy(OLD, path)
+    async with Sessions(silent, Settings(store=f"sqlite:{path}")) as sessions:
+        assert (await sessions.page("login:alice", ["half"], None, 10)).cards == ()
+        session = await sessions.find(LOST, owner="login:alice", token=None)
+        assert not session.busy
+    async with Sessions(silent, Settings(store=f"sqlite:{path}")) as sessions:
+        [card] = (await sessions.page("login:alice", ["half"], None, 10)).cards
+        assert card.session == LOST
+
+
+async def test_a_damaged_session_does_not_keep_an_old_file_from_being_opened(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(OLD, path)
+    db = sqlite3.connect(path)
+    db.execute("UPDATE events SET data = '{' WHERE session = ? AND seq = 2", (ALICE,))
+    db.commit()
+    db.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert f"can't read the store: an event is damaged (session={ALICE})" in caplog.text
+    assert await names(store, "login:alice") == [LOST]
+    with pytest.raises(StoreError):
+        await store.load(ALICE)
+    assert await store.record(ALICE) is not None, "so that it can be deleted"
+    await store.remove(ALICE)
+    assert await store.load(ALICE) is None
+    await store.close()
+
+
+@pytest.mark.process
+async def test_kill_9_while_an_old_file_is_brought_up_leaves_it_old_and_whole(path: Path) -> None:
+    shutil.copy(OLD, path)
+    before = (
+        "connect = sqlite3.connect\n"
+        "def traced(sql):\n"
+        "    if sql.startswith('INSERT INTO said'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def dying(*args, **options):\n"
+        "    db = connect(*args, **options)\n"
+        "    db.set_trace_callback(traced)\n"
+        "    return db\n"
+        "sqlite3.connect = dying"
+    )
+    with child("pass", path, before) as process:
+        assert process.wait() == -signal.SIGKILL
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert "title" not in {row[1] for row in db.execute("PRAGMA table_info(sessions)")}
+    db.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert await names(store, "login:alice", "monad") == [ALICE]
+    await store.close()
 
 
 async def test_another_programs_database_is_refused_and_not_touched(path: Path) -> None:

@@ -67,6 +67,7 @@ export type ErrorCode =
   | "binary_frame"
   | "busy"
   | "conflict"
+  | "deleted"
   | "empty_message"
   | "first_event_timeout"
   | "forbidden"
