@@ -12,6 +12,8 @@ from ..addresses import network
 MAX_PORT = 65_535
 MAX_SECONDS = 366 * 24 * 3600
 """No system's timers take any number."""
+MAX_RATE = 10_000
+"""Tokens a second of one stream: no timer is that fine."""
 
 
 class Commands(Protocol):
@@ -34,15 +36,35 @@ def count(text: str) -> int:
     return int(text)
 
 
+def _number(text: str, most: float, expected: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= most:  # neither does NaN pass
+        raise argparse.ArgumentTypeError(f"expected {expected} {most}, got {text!r}")
+    return number
+
+
 def seconds(text: str) -> float:
     """A span of time."""
+    return _number(text, MAX_SECONDS, "seconds, more than 0 and at most")
+
+
+def rate(text: str) -> float:
+    """So many a second."""
+    return _number(text, MAX_RATE, "a number a second, more than 0 and at most")
+
+
+def share(text: str) -> float:
+    """A part of all, from 0 to 1."""
     try:
-        seconds = float(text)
+        share = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= MAX_SECONDS:  # neither does NaN pass
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and at most {MAX_SECONDS}, got {text!r}")
-    return seconds
+        share = -1.0
+    if not 0 <= share <= 1:  # neither does NaN pass
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text!r}")
+    return share
 
 
 def origin(text: str) -> str:
