@@ -1,6 +1,7 @@
 """Recording what goes between a client and a server, and playing it again to either. The form is in `recording`."""
 
 from .proxy import Proxy
+from .server import Replay
 from .url import Url
 
-__all__ = ["Proxy", "Url"]
+__all__ = ["Proxy", "Replay", "Url"]

@@ -1,4 +1,4 @@
-"""`agent-ws record` as a process: what it has recorded is there, however it ends."""
+"""`agent-ws record` and `agent-ws replay` as processes: what was recorded is there, however it ends, and is played."""
 
 import signal
 import socket
@@ -19,7 +19,7 @@ class Recorder(Server):
     """Clients take it for the server."""
 
     async def port(self) -> int:
-        return int((await self.says(r" on http://127\.0\.0\.1:(\d+) into"))[1])
+        return int((await self.says(r" on http://127\.0\.0\.1:(\d+) (into|\()"))[1])
 
 
 @pytest.fixture
@@ -83,3 +83,47 @@ async def test_what_keeps_it_from_starting_is_told_in_a_line(tmp_path: Path) -> 
     recorder = await Recorder.start("-m", "agent_ws", "record", str(tmp_path / "r"))
     assert await recorder.exit() == 2
     assert "expected a new file" in recorder.output
+
+
+async def recorded(serve: Serve, record: Record) -> None:
+    """Record a message and its answer."""
+    recorder = await record(await serve("echo"))
+    tab = Tab(recorder)
+    await tab.connect()
+    run = await tab.say("hi", id="c1")
+    await tab.until("settled", run=run)
+    await tab.leave()
+    recorder.terminate()
+    assert await recorder.exit() == 0
+
+
+@pytest.mark.parametrize("message", ["hi", "ho"])
+async def test_a_recording_is_played_once_and_the_status_tells(
+    serve: Serve, record: Record, tmp_path: Path, message: str
+) -> None:
+    await recorded(serve, record)
+    replay = await Recorder.start(
+        *("-m", "agent_ws", "replay", str(tmp_path / "r.ndjson"), "--port", "0", "--once", "--speed", "max")
+    )
+    tab = Tab(replay)
+    await tab.connect()
+    await tab.send({"type": "message", "data": message, "id": "c1"})
+    await tab.until("settled" if message == "hi" else "error")
+    await tab.leave()
+    assert await replay.exit() == (0 if message == "hi" else 1)
+    assert ("expected {" in replay.output) is (message == "ho")
+
+
+@pytest.mark.parametrize("option", ["0", "-1", "nan", "inf", "fast"])
+async def test_a_speed_that_is_none_is_refused(option: str, tmp_path: Path) -> None:
+    replay = await Server.start("-m", "agent_ws", "replay", str(tmp_path / "r"), f"--speed={option}")
+    assert await replay.exit() == 2
+    assert "expected a number above 0 or `max`" in replay.output
+
+
+async def test_what_is_no_recording_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("{}\n")
+    replay = await Server.start("-m", "agent_ws", "replay", str(tmp_path / "r"))
+    assert await replay.exit() == 2
+    assert replay.output.startswith(f"agent-ws: {tmp_path}/r, line 1: expected a recording")
+    assert replay.output.count("\n") == 1

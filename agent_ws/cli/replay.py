@@ -1,0 +1,77 @@
+"""`agent-ws replay`: play a recording again."""
+
+import argparse
+import asyncio
+import math
+import signal
+import sys
+
+from . import arguments
+
+
+def add(commands: arguments.Commands) -> None:
+    """Add the command."""
+    replay = commands.add_parser(
+        "replay",
+        help="play a recording to clients",
+        description="Play what `agent-ws record` recorded to any client that connects here, byte by byte: who does as "
+        "the recorded client did gets what that one got, and who does something else is told what was expected. The "
+        "chat page is at /.",
+    )
+    replay.add_argument("file", metavar="FILE", type=arguments.file, help="the recording")
+    add = replay.add_argument
+    speed = "how fast: 4 is four times as fast as it was, `max` waits for nothing but the client (%(default)s)"
+    add("--speed", type=_speed, default=1.0, metavar="N", help=speed)
+    add("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    add("--port", type=arguments.port, default=8000, help="the port; 0 takes a free one (%(default)s)")
+    once = "play it once; the exit status is 1 if a client did something else"
+    add("--once", action="store_true", help=once)
+    replay.set_defaults(run=_run)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = math.inf if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0 or (speed == math.inf and text != "max"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0 or `max`, got {text!r}")
+    return speed
+
+
+def _run(options: argparse.Namespace) -> int:
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    from ..recording import read  # noqa: PLC0415 - `--help` must not wait for it
+    from ..recordings import Replay  # noqa: PLC0415
+
+    recording = read(options.file)
+    stop = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    replay = Replay(recording, _tell, speed=options.speed, host=options.host, port=options.port)
+    try:
+        await replay.listen()
+    except OSError as error:
+        print(f"agent-ws: can't listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        return 3
+    async with replay:
+        count = len(recording.connections)
+        print(
+            f"agent-ws replays {options.file}, {count} connections, on http://{options.host}:{replay.port} "
+            "(Ctrl-C ends it)",
+            flush=True,
+        )
+        waiting = [asyncio.ensure_future(stop.wait())]
+        if options.once:
+            waiting.append(asyncio.ensure_future(replay.played.wait()))
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+    return 1 if options.once and (replay.departures or not replay.played.is_set()) else 0
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
