@@ -14,7 +14,7 @@ from agent_ws.turn import Agent, Turn
 pytestmark = pytest.mark.virtual
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SMALLEST, RICHER, TOOL, LOGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SMALLEST, RICHER, TOOL, _, LOGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def agent_of(block: str) -> Agent:

@@ -73,8 +73,9 @@ def test_there_is_no_cycle() -> None:
     TopologicalSorter(outside).prepare()  # raises CycleError
 
 
-def test_importing_the_package_imports_no_provider() -> None:
-    check = "import agent_ws, sys; print(*(m for m in ('anthropic', 'openai', 'httpx2') if m in sys.modules))"
+def test_importing_the_package_imports_no_provider_and_no_client() -> None:
+    names = ("anthropic", "openai", "httpx2", "websockets", "agent_ws.client", "rich")
+    check = f"import agent_ws, sys; print(*(m for m in {names} if m in sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
