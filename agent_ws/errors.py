@@ -47,6 +47,7 @@ CODES: dict[str, Code] = {
     "conflict": Code(4409, 409, retry=False),
     "deleted": Code(4410, 410, retry=False),
     "busy": Code(None, 409, retry=True),
+    "cannot_continue": Code(None, 409, retry=False),
     "request_not_open": Code(None, 409, retry=False),
     "message_too_big": Code(1009, 413, retry=False),
     "queue_full": Code(None, 429, retry=True),

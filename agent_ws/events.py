@@ -99,6 +99,8 @@ class User(Base, frozen=True):
     at: float = 0.0
     steer: bool = False
     """The message is for the run that is going."""
+    continues: str | None = None
+    """Nothing was said: the answer of this run goes on."""
 
 
 # The run, as its agent writes it

@@ -44,6 +44,16 @@ class RunView(Struct):
     taken: int = 0
     """Rises with everything that changes the view."""
 
+    @property
+    def continues(self) -> str | None:
+        """The run whose answer this one goes on with; None: it begins one."""
+        return next((message.continues for message in self.messages if not message.steer), None)
+
+    @property
+    def kept(self) -> str:
+        """The text of the answer that the user saw."""
+        return self.text()[: self.seen]
+
     def text(self) -> str:
         """The whole text of the answer, without what was taken back."""
         return "".join(data for event, data in self.pieces() if isinstance(event, Content))
@@ -88,6 +98,15 @@ class Runs:
         changing with what is taken.
         """
         return list(self._views.values())
+
+    def kept(self, run: str) -> str:
+        """The text of an answer that the user saw, also of the runs before `run` that it goes on with."""
+        text = ""
+        view = self._views.get(run)
+        while view is not None:
+            text = view.kept + text
+            view = self._views.get(view.continues or "")
+        return text
 
     def take(self, event: Event) -> None:
         """Take the log's next event."""

@@ -88,6 +88,8 @@ class Say(_In, frozen=True, tag="message"):
     data: str
     id: Id | None = None
     when_busy: WhenBusy | None = None
+    continues: Id | None = None
+    """The run whose answer is to go on."""
 
 
 class Interrupt(_In, frozen=True):

@@ -69,6 +69,13 @@ OUTCOMES = {
 """The same of a call that came to no output for another reason."""
 
 
+GO_ON = (
+    "[Your answer above was cut off, and the user wants the rest. Go on exactly where it ends, in the middle of a word "
+    "if it ends there: repeat nothing, introduce nothing, and begin with a space or a line break where one is missing.]"
+)
+"""What a model reads as the user's words where its last answer is to go on."""
+
+
 class History:
     """The history of a log that grows: what was told of a run is not worked out again until the run changes."""
 
@@ -87,9 +94,16 @@ class History:
         messages: list[Message] = []
         for view in self._runs.views():
             if view.started:
-                for message in self._tell(view):
+                told = self._tell(view)
+                if view.continues is not None and told and _goes_on(view):
+                    told = (_grown(messages, told[0]), *told[1:])
+                for message in told:
                     _add(messages, message)
         return tuple(messages)
+
+    def kept(self, run: str) -> str:
+        """The text of the answer that ends with `run`, as far as the user saw it."""
+        return self._runs.kept(run)
 
     def _tell(self, view: RunView) -> tuple[Message, ...]:
         mark, told = self._told.get(view.run, (-1, ()))
@@ -112,6 +126,25 @@ def _add(messages: list[Message], message: Message) -> None:
         messages[-1] = Message(message.role, messages[-1].parts + message.parts)
     else:
         messages.append(message)
+
+
+def _goes_on(view: RunView) -> bool:
+    """Whether the text of a run stands right behind that of the run that it goes on with: under no heading."""
+    first = next((event for event, data in view.pieces() if isinstance(event, Content) and data), None)
+    return first is not None and first.agent is None and first.section is None
+
+
+def _grown(messages: list[Message], more: Message) -> Message:
+    """`more`, begun with the text that `messages` end with, which is taken from there: the cut may be in a word."""
+    if not messages:
+        return more
+    last = messages[-1]
+    match last.parts, more.parts:
+        case (*before, Text(text=kept)), (Text(text=text), *behind) if last.role == more.role == "assistant":
+            messages[-1:] = [Message(last.role, tuple(before))] if before else []
+            return Message(more.role, (Text(kept + text), *behind))
+        case _:
+            return more
 
 
 def continued(past: tuple[Message, ...], said: str) -> tuple[Message, ...]:

@@ -77,6 +77,8 @@ class Session:
         self._ended: dict[str, int] = {}
         """Runs with an ending, and how many characters of each count as seen."""
         self._history = History()
+        self._cut: str | None = None
+        """The last run that began, where it was interrupted: it can be continued."""
         self._told = 0
         """The last event that the history has taken."""
         self._inside: dict[int, Callable[[FrameError], None]] = {}
@@ -90,6 +92,8 @@ class Session:
         for view in runs(events):
             if view.ending is not None:
                 self._ended[view.run] = len(view.text()) if view.seen is None else view.seen
+            if view.started:
+                self._cut = view.run if isinstance(view.ending, Interrupted) else None
 
     # Who may use it, and who does
 
@@ -148,14 +152,27 @@ class Session:
 
     # What clients do
 
-    async def say(self, data: str, message_id: str | None = None, when_busy: WhenBusy | None = None) -> Accepted:
+    async def say(
+        self,
+        data: str,
+        message_id: str | None = None,
+        when_busy: WhenBusy | None = None,
+        continues: str | None = None,
+    ) -> Accepted:
         """`take` a message and wait until it is `kept`."""
-        accepted = self.take(data, message_id, when_busy)
+        accepted = self.take(data, message_id, when_busy, continues)
         await self.kept(accepted)
         return accepted
 
-    def take(self, data: str, message_id: str | None = None, when_busy: WhenBusy | None = None) -> Accepted:
-        """Take a message and begin what it begins. Not to be acknowledged before `kept` returns.
+    def take(
+        self,
+        data: str,
+        message_id: str | None = None,
+        when_busy: WhenBusy | None = None,
+        continues: str | None = None,
+    ) -> Accepted:
+        """Take a message and begin what it begins. Not to be acknowledged before `kept` returns. `continues`: a run
+        whose answer is to go on; `data` is empty then.
 
         Raises `Refused` where nothing happened. The same `message_id` again changes nothing and returns the same
         answer.
@@ -164,7 +181,7 @@ class Session:
             raise deleted()
         if message_id is not None and (known := self._messages.get(message_id)) is not None:
             return known
-        return self._take(data, message_id or self._services.new_id(), when_busy)
+        return self._take(data, message_id or self._services.new_id(), when_busy, continues)
 
     async def kept(self, accepted: Accepted) -> None:
         """Return when the store has the message; its run doesn't wait for that.
@@ -252,7 +269,7 @@ class Session:
 
     # Inside
 
-    def _take(self, data: str, message_id: str, when_busy: WhenBusy | None) -> Accepted:
+    def _take(self, data: str, message_id: str, when_busy: WhenBusy | None, continues: str | None) -> Accepted:
         """Decide what a message does, and do it. Nothing can run in between."""
         services = self._services
         # What waits for nothing but the task before it to be gone is going, for whoever says more: else the order of
@@ -262,7 +279,9 @@ class Session:
             raise Refused("The server is shutting down: come back and send it again.", code="shutting_down")
         if (failed := services.feed.broken(self.id) or services.feed.failed) is not None:
             raise StoreError(str(failed))
-        if not data.strip():
+        if continues is not None:
+            self._check_continues(continues, data, busy=going is not None)
+        elif not data.strip():
             raise Refused("expected a message with text, got an empty one", code="empty_message")
         policy = when_busy or services.settings.when_busy
         waiting = len(self.queue) + (len(going.steering) if going is not None else 0)
@@ -281,9 +300,23 @@ class Session:
             raise Refused("The agent is still answering.", code="busy")
         if going is not None and policy == "interrupt":
             going.interrupt("superseded")
-        run = self._enqueue(User(message_id, data, at=services.wall(), run=services.new_id()), first=policy != "queue")
+        message = User(message_id, data, at=services.wall(), run=services.new_id(), continues=continues)
+        run = self._enqueue(message, first=policy != "queue")
         self._advance()
         return self._accept(message_id, run.id, "queued" if going is not None and policy == "queue" else "started")
+
+    def _check_continues(self, run: str, data: str, *, busy: bool) -> None:
+        if run not in self._known_runs:
+            raise Refused("expected a run of this session, got an id that is not one", code="run_not_found")
+        if data.strip():
+            raise Refused(
+                "expected no text beside `continues`, got some: say it in a message of its own", code="cannot_continue"
+            )
+        if busy or run != self._cut:
+            raise Refused(
+                "expected the last run that began, interrupted, with nothing going or waiting behind it, got another",
+                code="cannot_continue",
+            )
 
     def _enqueue(self, message: User, *, first: bool) -> Run:
         self._write(message)
@@ -320,14 +353,17 @@ class Session:
 
     def _begin(self, run: Run) -> None:
         self.active = run
+        self._cut = None
         self._unsettled.append(run)
         services = self._services
         self._history.take(self.log.read(self._told))
         self._told = self.log.tail
+        before = run.message.continues
         turn = Turn(
             run,
             session=self.id,
             history=self._history.messages(),
+            continues=None if before is None else self._history.kept(before),
             timeouts=services.settings.timeouts,
             new_id=services.new_id,
             wall=services.wall,
@@ -342,6 +378,8 @@ class Session:
         if run.phase is Phase.ENDED:
             seen = run.ending.seen if isinstance(run.ending, Interrupted) else None
             self._ended[run.id] = run.writer.chars if seen is None else seen
+            if run is self.active and isinstance(run.ending, Interrupted):
+                self._cut = run.id
             with suppress(ValueError):
                 self.queue.remove(run)
             if isinstance(run.ending, Done | Error):

@@ -37,7 +37,7 @@ from .events import (
     ToolStart,
     Usage,
 )
-from .history import Message, continued
+from .history import GO_ON, Message, continued
 from .run import Part, Run
 from .sections import Sections
 from .settings import Limits, Timeouts
@@ -76,8 +76,10 @@ class Mark(Struct, frozen=True):
 class Turn:
     """One message to answer.
 
-    message: the text. history: the conversation before it, valid for a model. session, run: ids, for logs and for
-    keying the agent's own state. name: this agent's label where several speak, else None.
+    message: the text. history: the conversation before it, valid for a model. continues: the text of the answer that
+    is to go on, as far as the user saw it; then the history ends with it, and the message says so in words for a model.
+    None: it begins an answer. session, run: ids, for logs and for keying the agent's own state. name: this agent's
+    label where several speak, else None.
     """
 
     def __init__(
@@ -90,9 +92,11 @@ class Turn:
         new_id: Callable[[], str],
         wall: Callable[[], float],
         name: str | None = None,
+        continues: str | None = None,
     ) -> None:
-        self.message = run.message.data
+        self.message = run.message.data if continues is None else GO_ON
         self.history = history
+        self.continues = continues
         self.session = session
         self.run = run.id
         self.name = name
@@ -106,6 +110,8 @@ class Turn:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The history and the message, as a model takes them: roles alternate, the last is the user's."""
+        if self.continues is not None and self.history and self.history[-1].role == "user":
+            return self.history  # nothing of the answer was seen, or a tool's output was the last: there it goes on
         return continued(self.history, self.message)
 
     @property
@@ -398,6 +404,7 @@ class Turn:
             new_id=self._new_id,
             wall=self._wall,
             name=name,
+            continues=self.continues,
         )
         writer = self._run.writer
         with self._part("agent", name):

@@ -52,6 +52,7 @@ class StreamAsk(_Ask, frozen=True, kw_only=True):
     message: str | None = None
     id: Id | None = None
     when_busy: WhenBusy | None = None
+    continues: Id | None = None
     epoch: Id | None = None
     after: Count | None = None
     part: Count = 0
@@ -318,7 +319,7 @@ class HttpEndpoints:
         taken = None
         if ask.message is not None:
             before = session.log.position
-            taken = session.take(ask.message, ask.id, ask.when_busy)
+            taken = session.take(ask.message, ask.id, ask.when_busy, ask.continues)
             run = taken.run
             # Where nothing was written it had been taken before, and its events may lie anywhere.
             if claimed is None and session.log.tail > before.seq:

@@ -289,7 +289,7 @@ class Client:
 
     def _say(self, session: Session, frame: Say) -> None:
         try:
-            taken = session.take(frame.data, frame.id, frame.when_busy)
+            taken = session.take(frame.data, frame.id, frame.when_busy, frame.continues)
         except (Refused, StoreError) as error:
             self._outlet.answer(Rejected(error.code, str(error), frame.id))
             return

@@ -73,6 +73,22 @@ async def ask(session: Session, message: str, reply: Any = None) -> list[Event]:
     return [event for event in session.log.read(0) if event.run == run]
 
 
+async def stopped(session: Session, message: str, seen: int) -> str:
+    """Say it, and stop the answer when there are so many characters of it. Returns the run."""
+    with session.view():
+        run = (await session.say(message)).run
+        while len(runs(session.log.read(0))[-1].text()) < seen:
+            await session.log.wait(session.log.tail)
+        session.interrupt(seen=seen)
+    return run
+
+
+async def go_on(session: Session, run: str) -> None:
+    with session.view():
+        await session.say("", continues=run)
+        await settled(session)
+
+
 async def answer(session: Session, message: str) -> str:
     return runs(await ask(session, message))[0].text()
 
@@ -388,3 +404,36 @@ async def test_steer_bends_the_answer() -> None:
     before, after = runs(events)[0].text().split("You said “close codes”. I go on with that.")
     assert "› Close codes**" not in before  # noqa: RUF001
     assert "› Close codes**" in after  # noqa: RUF001
+
+
+# An answer that goes on
+
+
+async def test_an_answer_that_was_stopped_goes_on_in_mid_word() -> None:
+    for message in ("What are the close codes?", "demo voice", "demo thinking close codes"):
+        async with started() as session:
+            whole = await answer(session, message)
+        async with started() as session:
+            run = await stopped(session, message, len(whole) // 2)
+            kept = runs(session.log.read(0))[-1].text()[: len(whole) // 2]
+            await go_on(session, run)
+            await settled(session)
+            assert kept + runs(session.log.read(0))[-1].text() == whole
+
+
+async def test_more_and_a_second_stop_go_on_too() -> None:
+    async with started() as session:
+        await answer(session, "What are the close codes?")
+        whole = await answer(session, "more")
+    async with started() as session:
+        await answer(session, "What are the close codes?")
+        run = await stopped(session, "more", 50)
+        with session.view():
+            more = await session.say("", continues=run)
+            while len(runs(session.log.read(0))[-1].text()) < 30:
+                await session.log.wait(session.log.tail)
+            session.interrupt(seen=27)
+        await go_on(session, more.run)
+        await settled(session)
+        assert whole.endswith(runs(session.log.read(0))[-1].text())
+        assert "".join(view.kept for view in runs(session.log.read(0))[1:]) == whole

@@ -64,20 +64,23 @@ class _Story:
         self._messages = 0
         self._queue: list[str] = []
         """Runs that wait."""
+        self._cut: str | None = None
+        """The last run, where it can be continued."""
         self._steers: list[str] = []
         """Messages that the agent has not taken."""
 
     def tell(self) -> list[Event]:
         dice = self._dice
         for number in range(dice.randint(1, 4)):
-            run = self._queue.pop(0) if self._queue else self._said(f"r{self._messages}")
+            run = self._queue.pop(0) if self._queue else self._said(f"r{self._messages}", self._next())
             self._tell(run, whole=number < 3 or dice.random() < 0.5)
         return self._log.read(0)
 
     def _tell(self, run: str, *, whole: bool) -> None:
         dice = self._dice
         writer = Writer(self._log, run, limits=Limits(), wall=self._clock, tick=self._clock)
-        if dice.random() < 0.9:
+        started = dice.random() < 0.9
+        if started:
             self._log.append(Start(run=run, at=self._clock()))
             for _ in range(dice.choice((3, 20, 60))):
                 with suppress(RunError):  # out of place: refused, and nothing was written
@@ -86,7 +89,9 @@ class _Story:
                     self._log.read(0)  # who has read it keeps the tail from growing
         if not whole:
             return
-        writer.end(self._ending(writer))
+        ending = self._ending(writer)
+        self._cut = run if started and isinstance(ending, Interrupted) else None
+        writer.end(ending)
         for message in self._steers if dice.random() < 0.5 else ():
             self._log.append(User(message, "moved", run=f"r{message}", at=self._clock()))
             self._queue.append(f"r{message}")
@@ -134,9 +139,14 @@ class _Story:
         ]
         return [act for _, act in acts], [often for often, _ in acts]
 
-    def _said(self, run: str) -> str:
+    def _next(self) -> str | None:
+        """What the next run goes on with."""
+        return self._cut if self._dice.random() < 0.5 else None
+
+    def _said(self, run: str, continues: str | None = None) -> str:
         self._messages += 1
-        self._log.append(User(f"c{self._messages}", f"said {self._messages}", run=run, at=self._clock()))
+        data = f"said {self._messages}" if continues is None else ""
+        self._log.append(User(f"c{self._messages}", data, run=run, at=self._clock(), continues=continues))
         return run
 
     def _queued(self) -> None:

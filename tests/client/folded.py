@@ -23,6 +23,7 @@ def _run(view: RunView) -> dict[str, Any]:
     return {
         "run": view.run,
         "started": view.started,
+        "continues": view.continues,
         "messages": [[message.id, message.data, message.steer] for message in view.messages],
         "ending": None if view.ending is None else msgspec.to_builtins(view.ending)["type"],
         "task": view.task,

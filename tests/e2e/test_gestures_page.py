@@ -2,8 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
 
@@ -70,27 +68,6 @@ async def test_the_button_says_what_becomes_of_the_message(make_site: MakeSite) 
     gate.set()
     await settled(tab)
     await expect(send).to_have_text("Send")
-
-
-async def test_a_stopped_answer_goes_on_from_the_text_that_is_kept(make_site: MakeSite) -> None:
-    heard: list[Any] = []
-
-    async def agent(turn: Turn) -> AsyncGenerator[str]:
-        heard.append(list(turn.history))
-        yield "Once upon "
-        if len(heard) == 1:
-            await asyncio.sleep(60)
-
-    tab = await (await make_site(agent)).tab()
-    await tab.say("A story")
-    await expect(tab.answer).to_contain_text("Once upon")
-    await tab.page.keyboard.press("Escape")
-    await expect(tab.endings.last).to_contain_text("Stopped")
-    await tab.button("Continue").click()
-    await expect(tab.runs).to_have_count(2)
-    await settled(tab)
-    assert "Once upon " in str(heard[1])
-    await expect(tab.button("Continue")).to_have_count(0)
 
 
 async def test_sections_are_skipped_before_they_begin_and_written_again(make_site: MakeSite) -> None:

@@ -52,14 +52,17 @@ class Demo:
         if not self.documents.loaded:
             await asyncio.to_thread(self.documents.load)  # it reads files
         stage = Stage(turn, self.documents, self._pace)
-        if _GREETING.fullmatch(turn.message.strip()):
+        message, past = turn.message.strip(), turn.history
+        if turn.continues is not None:
+            message, past = _asked(past)
+        if _GREETING.fullmatch(message):
             await stage.say(HELP)
             return
-        await self._answer(stage, turn.message.strip())
-        if not turn.history:
+        await self._answer(stage, message, past)
+        if not past:
             await stage.say(f"\n\n---\n\n*{WHAT_I_AM} Say* help *for what I can do.*")
 
-    async def _answer(self, stage: Stage, message: str) -> None:
+    async def _answer(self, stage: Stage, message: str, past: tuple[Message, ...]) -> None:
         asked = _SHOWCASE.fullmatch(message)
         if sum_ := expression(message):
             await self._calculate(stage, sum_)
@@ -70,7 +73,7 @@ class Demo:
         elif asked is not None and not asked[1]:
             await stage.say(f"There is no showcase “{asked[2]}”. There are: {', '.join(SHOWCASES)}.")
         elif _MORE.fullmatch(message):
-            await self._more(stage)
+            await self._more(stage, past)
         else:
             await self._search(stage, message)
 
@@ -90,10 +93,10 @@ class Demo:
             files = ", ".join(stage.documents.files())
             await stage.say(f"I found nothing about that in {files}. Other words may help: I only compare words.")
 
-    async def _more(self, stage: Stage) -> None:
+    async def _more(self, stage: Stage, past: tuple[Message, ...]) -> None:
         """The next passages for the last question; which ones they are follows from the history."""
         told = 1
-        for said in reversed(_said(stage.turn.history)):
+        for said in reversed(_said(past)):
             if not _MORE.fullmatch(said):
                 if _GREETING.fullmatch(said) or _SHOWCASE.fullmatch(said) or expression(said):
                     break
@@ -101,6 +104,12 @@ class Demo:
                 return
             told += 1
         await stage.say("There is nothing to go on with: ask me a question about this project first.")
+
+
+def _asked(history: tuple[Message, ...]) -> tuple[str, tuple[Message, ...]]:
+    """What the user asked last, and the history before that: the answer to it is to go on."""
+    at = next(i for i in reversed(range(len(history))) if _said(history[i : i + 1]))
+    return _said(history[at : at + 1])[-1], history[:at]
 
 
 def _said(history: tuple[Message, ...]) -> list[str]:

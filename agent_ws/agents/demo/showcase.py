@@ -109,7 +109,7 @@ async def fallback(stage: Stage, topic: str) -> None:
 
 async def voice(stage: Stage, topic: str) -> None:
     """An answer for a voice: whole sentences, several at once where they are short, and none waits for long."""
-    said = chunked(stage.words(quoted(found(stage, topic, limit=3))), "sentence")
+    said = chunked(stage.words(stage.rest(quoted(found(stage, topic, limit=3)))), "sentence")
     async with aclosing(buffered(said, count=PIECE, seconds=stage.seconds(2))) as pieces:
         async for piece in pieces:
             stage.turn.content(piece)

@@ -1,6 +1,7 @@
 """What every part of the demo agent works with: a turn, the documents, and a voice that speaks at a pace.
 
-The one rule: nothing is remembered between two turns; what an answer needs is in the turn.
+The one rule: nothing is remembered between two turns; what an answer needs is in the turn. So one that is to go on is
+made again, and what the user saw of it is left out.
 """
 
 import asyncio
@@ -21,11 +22,24 @@ class Stage:
         self.turn = turn
         self.documents = documents
         self._pace = pace
+        self._kept = turn.continues or ""
+        """What the user saw of this answer, as far as it has not been made again."""
+
+    def rest(self, text: str) -> str:
+        """What is left to say of the answer's next piece. One that comes out otherwise than it did is said whole, like
+        all that follows it.
+        """
+        kept = self._kept
+        if kept.startswith(text):
+            self._kept = kept[len(text) :]
+            return ""
+        self._kept = ""
+        return text.removeprefix(kept)
 
     async def say(self, text: str, to: Callable[[str], None] | None = None) -> None:
         """Write `text` word by word into the answer, or into what `to` writes. A cancellation point at each word."""
         write = to or self.turn.content
-        for word in _words(text):
+        for word in _words(text if to else self.rest(text)):
             write(word)
             await asyncio.sleep(self._pace)
 

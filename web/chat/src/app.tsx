@@ -109,7 +109,7 @@ export function App() {
       save: (kind) => {
         const { runs, session } = chat.view;
         if (kind === "md") download(`${title}.md`, "text/markdown", asMarkdown(title, runs));
-        else download(`${title}.json`, "application/json", asJson(title, session, runs));
+        else download(`${title}.json`, "application/json", asJson(title, session, chat.log));
       },
       remove: () => {
         if (chat.known.session) conversations.remove(chat.known.session);
@@ -163,6 +163,7 @@ function Conversation({ chat, view, field, focus, begin, ask }: Props) {
       focus();
     wasBusy.current = busy;
   }, [busy, focus]);
+  const last = runs.findLastIndex(({ startedAt }) => startedAt !== null);
   const stopping = active !== null && asked.has(`stop ${active.run}`);
   useLayoutEffect(() => {
     if (stopping) focus();
@@ -175,16 +176,17 @@ function Conversation({ chat, view, field, focus, begin, ask }: Props) {
           <div id="log">
             {runs.map((run, i) => (
               <Run
-                key={run.run}
+                key={run.first}
                 run={run}
                 chat={chat}
                 asked={run.phase === "ended" ? NOTHING : asked}
-                last={i === runs.length - 1 && !busy}
+                last={i === last && !busy}
+                goesOn={next?.continues === run.run}
                 focus={focus}
               />
             ))}
           </div>
-          {next && (
+          {next && next.continues === undefined && (
             <div id="next">
               <Message data={next.data} faded={next.run === null}>
                 {next.run === null && <WaitingNote message={next} chat={chat} edit={put} />}

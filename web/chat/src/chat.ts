@@ -6,9 +6,12 @@
  */
 
 import {
+  type AnswerView,
   type Block,
   type Client,
   connect,
+  head,
+  joined,
   type LimitsNotice,
   type Outcome,
   type PendingView,
@@ -38,6 +41,8 @@ export interface Waiting {
   readonly data: string;
   readonly run: string | null;
   readonly when_busy: Say["when_busy"] | undefined;
+  /** It is no message: the answer of this run is to go on. */
+  readonly continues: string | undefined;
   /** The person took it back. */
   readonly leaving: boolean;
 }
@@ -45,8 +50,8 @@ export interface Waiting {
 export interface ChatView {
   readonly state: State;
   readonly session: string | undefined;
-  /** What has begun, and what ended without. */
-  readonly runs: readonly RunView[];
+  /** What has begun, and what ended without; what went on is one. */
+  readonly runs: readonly AnswerView[];
   /** Sent, with nothing in its way: it begins at any moment. */
   readonly next: Waiting | null;
   readonly waiting: readonly Waiting[];
@@ -90,7 +95,7 @@ export class Chat extends Store<ChatView> {
   readonly #again = new Map<string, PendingView>();
   readonly key: number = ++keys;
   /** Accepted, and the log has not said so yet: id to run. By requests that takes its time. */
-  readonly #taken = new Map<string, { readonly data: string; readonly run: string }>();
+  readonly #taken = new Map<string, Pick<Waiting, "data" | "run" | "continues">>();
   /** Messages that were said here. */
   readonly mine = new Set<string>();
   #view: ChatView;
@@ -175,14 +180,27 @@ export class Chat extends Store<ChatView> {
     return this.#client.view.session?.limits;
   }
 
-  /** The whole text of an answer. */
+  /** All runs, each by itself. */
+  get log(): readonly RunView[] {
+    return this.#drawn;
+  }
+
+  /** The whole text of an answer that ends with `run`, also of the runs that it went on from; up to `seen` of `run`. */
+  answer(run: string, seen: number | null = null): string {
+    const named = (name: string | null | undefined) => this.#drawn.find((drawn) => drawn.run === name);
+    const before = named(named(run)?.continues);
+    const text = this.text(run);
+    return (before ? this.answer(before.run, before.seen) : "") + (seen === null ? text : head(text, seen));
+  }
+
+  /** The text that a run wrote. */
   text(run: string): string {
     return this.#client.text(run) || written(this.#drawn.find((drawn) => drawn.run === run)?.blocks ?? []);
   }
 
   /** The text of the messages that the server has not taken. */
   unsent(): string {
-    return this.#client.view.pending.map(({ data }) => data).join("\n\n");
+    return this.#client.view.pending.flatMap(({ data }) => data || []).join("\n\n");
   }
 
   connect(): void {
@@ -202,6 +220,14 @@ export class Chat extends Store<ChatView> {
   say(data: string, when_busy: WhenBusy | undefined): void {
     this.#fault = "";
     const { id } = this.#client.send(data, { when_busy: this.view.busy ? when_busy : undefined });
+    this.mine.add(id);
+    this.#now();
+  }
+
+  /** Have the answer of a run that was stopped go on. */
+  goOn(run: string): void {
+    this.#fault = "";
+    const { id } = this.#client.send("", { continues: run });
     this.mine.add(id);
     this.#now();
   }
@@ -259,7 +285,7 @@ export class Chat extends Store<ChatView> {
     }
     const again = [...this.#again.values()];
     this.#again.clear();
-    for (const { id, data, when_busy } of again) this.#client.send(data, { id, when_busy });
+    for (const { id, data, when_busy, continues } of again) this.#client.send(data, { id, when_busy, continues });
   }
 
   #outcome(outcome: Outcome): void {
@@ -267,23 +293,27 @@ export class Chat extends Store<ChatView> {
     const lost = this.#view.waiting.concat(this.#view.next ?? []).find((waiting) => waiting.id === id);
     if (outcome.type === "accepted") {
       const logged = this.#client.view.runs.some(({ messages }) => messages.some((message) => message.id === id));
-      if (!logged && lost) this.#taken.set(id, { data: lost.data, run: outcome.run });
+      if (!logged && lost) this.#taken.set(id, { data: lost.data, run: outcome.run, continues: lost.continues });
       return;
     }
     this.#leaving.delete(id);
     if (outcome.type === "withdrawn" || lost === undefined) return;
-    if (outcome.code === "shutting_down")
-      this.#again.set(id, { id, data: lost.data, when_busy: lost.when_busy, sent: true });
-    else this.#refused.set(id, { id, data: lost.data, why: REJECTED[outcome.code] ?? `Not sent: ${outcome.message}` });
+    const { data, when_busy, continues } = lost;
+    if (outcome.code === "shutting_down") this.#again.set(id, { id, data, when_busy, continues, sent: true });
+    else if (outcome.code === "cannot_continue")
+      return; // another tab was first, and shows here too
+    else if (continues !== undefined) this.#fault = REJECTED[outcome.code] ?? `Not sent: ${outcome.message}`;
+    else this.#refused.set(id, { id, data, why: REJECTED[outcome.code] ?? `Not sent: ${outcome.message}` });
   }
 
   /** Messages that have no outcome survive a reload. */
   #save(): void {
-    const pending = this.#client.view.pending.map(({ id, data, when_busy }) => ({
+    const pending = this.#client.view.pending.map(({ id, data, when_busy, continues }) => ({
       type: "message",
       id,
       data,
       ...(when_busy !== undefined && { when_busy }),
+      ...(continues !== undefined && { continues }),
     }));
     const all: Record<string, unknown> = { ...get<Outbox>("sessionStorage", OUTBOX) };
     delete all[""];
@@ -319,7 +349,7 @@ export class Chat extends Store<ChatView> {
     const before = this.#view as ChatView | undefined;
     for (const { run, phase } of all) if (phase === "ended") this.#frozen.delete(run);
     const begun: RunView[] = [];
-    const waiting: Waiting[] = [];
+    const queue: Waiting[] = [];
     let active: RunView | null = null;
     for (const run of all) {
       if (run.phase !== "waiting") {
@@ -328,19 +358,21 @@ export class Chat extends Store<ChatView> {
         if (run.phase === "going") active = shown;
       } else {
         const [message] = run.messages;
-        if (message) waiting.push(this.#wait(message.id, message.data, run.run, undefined));
+        const continues = run.continues ?? undefined;
+        if (message) queue.push(this.#wait({ id: message.id, data: message.data, run: run.run, continues }));
       }
     }
-    for (const [id, { data, run }] of this.#taken) waiting.push(this.#wait(id, data, run, undefined));
-    for (const { id, data, when_busy } of [...pending, ...this.#again.values()])
-      waiting.push(this.#wait(id, data, null, when_busy));
-    const next = active === null ? (waiting.shift() ?? null) : null;
+    for (const [id, taken] of this.#taken) queue.push(this.#wait({ id, ...taken }));
+    for (const { id, data, when_busy, continues } of [...pending, ...this.#again.values()])
+      queue.push(this.#wait({ id, data, run: null, when_busy, continues }));
+    const next = active === null ? (queue.shift() ?? null) : null;
+    const waiting = queue.filter(({ continues }) => continues === undefined);
     const asked = new Set(this.#asked);
     for (const run of this.#frozen.keys()) asked.add(`stop ${run}`);
     return {
       state,
       session: this.#known.session,
-      runs: same(before?.runs, begun),
+      runs: same(before?.runs, joined(begun)),
       next: before?.next && next && alike(before.next, next) ? before.next : next,
       waiting: same(before?.waiting, waiting, alike),
       refused: same(before?.refused, [...this.#refused.values()]),
@@ -353,8 +385,8 @@ export class Chat extends Store<ChatView> {
     };
   }
 
-  #wait(id: string, data: string, run: string | null, when_busy: Waiting["when_busy"]): Waiting {
-    return { id, data, run, when_busy, leaving: this.#leaving.has(id) };
+  #wait(message: Omit<Waiting, "when_busy" | "leaving"> & Partial<Pick<Waiting, "when_busy">>): Waiting {
+    return { when_busy: undefined, ...message, leaving: this.#leaving.has(message.id) };
   }
 }
 

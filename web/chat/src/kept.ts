@@ -10,7 +10,7 @@ import { get, set } from "./stored.ts";
 
 const NAME = "agent-ws.shown";
 /** Another one for each change of `RunView`: the page that takes it may be a newer one. */
-const FORM = 1;
+const FORM = 2;
 /** Characters. Storage ends at some five million, and a log that long is read anew before it is drawn. */
 const MOST = 2_000_000;
 

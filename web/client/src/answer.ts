@@ -37,7 +37,7 @@ export class Answer implements AsyncIterable<AnswerEvent> {
   #over = false;
   #wake: () => void = () => {};
 
-  constructor(url: string, message: string, { id, when_busy, ...options }: ConnectOptions & SendOptions) {
+  constructor(url: string, message: string, { id, when_busy, continues, ...options }: ConnectOptions & SendOptions) {
     this.client = new Client(url, options);
     this.#message = message;
     this.client.subscribe((notice) => {
@@ -62,7 +62,7 @@ export class Answer implements AsyncIterable<AnswerEvent> {
       }
       this.#wake();
     });
-    this.#id = this.client.send(this.#message, { id, when_busy }).id;
+    this.#id = this.client.send(this.#message, { id, when_busy, continues }).id;
   }
 
   /** The text of the answer so far. */

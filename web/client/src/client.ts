@@ -29,6 +29,8 @@ export interface SendOptions {
   /** A name of your own for the message; said twice under the same one it is run once. */
   readonly id?: string | undefined;
   readonly when_busy?: Say["when_busy"] | undefined;
+  /** Say nothing, but have the answer of this run go on, which was interrupted. */
+  readonly continues?: string | undefined;
 }
 
 export interface Sent {
@@ -42,6 +44,7 @@ export interface PendingView {
   readonly id: string;
   readonly data: string;
   readonly when_busy: Say["when_busy"] | undefined;
+  readonly continues: string | undefined;
   /** It may have arrived. */
   readonly sent: boolean;
 }
@@ -108,8 +111,8 @@ export class Client {
       session: this.#session,
       runs: this.#fold.runs,
       pending: this.#core.pending.map(({ frame, sent }) => {
-        const { id, data, when_busy } = frame;
-        return { id: id as string, data, when_busy, sent };
+        const { id, data, when_busy, continues } = frame;
+        return { id: id as string, data, when_busy, continues: continues ?? undefined, sent };
       }),
       read: this.#core.read,
     };
@@ -133,10 +136,14 @@ export class Client {
   }
 
   /** Say something. It is kept, and said again after each return, until the server has answered it. */
-  send(data: string, { id = this.#platform.id(), when_busy }: SendOptions = {}): Sent {
+  send(data: string, { id = this.#platform.id(), when_busy, continues }: SendOptions = {}): Sent {
     const outcome = new Promise<Outcome>((resolve, reject) => this.#outcomes.set(id, { resolve, reject }));
     outcome.catch(() => {}); // who doesn't ask need not know
-    const frame = { type: "message", id, data, ...(when_busy !== undefined && { when_busy }) } as const;
+    const frame = {
+      ...({ type: "message", id, data } as const),
+      ...(when_busy !== undefined && { when_busy }),
+      ...(continues !== undefined && { continues }),
+    };
     this.#do([...this.#core.send(frame, this.#now()), { do: "pending" }]);
     return { id, outcome };
   }

@@ -62,6 +62,7 @@ export class Fold {
       this.#steers.delete(event.id);
     }
     this.#home.set(event.id, run);
+    if (event.continues) run.goOn(event.continues, this.#runs.get(event.continues));
     const message = new MessagePart(run.key(), event);
     if (event.steer) this.#steers.set(event.id, message);
     message.parent = run;

@@ -66,6 +66,7 @@ export type ErrorCode =
   | "bad_frame"
   | "binary_frame"
   | "busy"
+  | "cannot_continue"
   | "conflict"
   | "deleted"
   | "empty_message"
@@ -231,6 +232,7 @@ export interface Say {
   readonly data: string;
   readonly id?: string | null;
   readonly when_busy?: "interrupt" | "queue" | "reject" | "steer" | null;
+  readonly continues?: string | null;
 }
 
 /** One entry of an outline. */
@@ -439,5 +441,6 @@ export interface User {
   readonly data: string;
   readonly at: number;
   readonly steer?: boolean;
+  readonly continues?: string | null;
   readonly agent?: string | null;
 }

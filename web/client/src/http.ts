@@ -155,11 +155,11 @@ export class Http implements Transport {
 
   // Frames of the client's
 
-  async #say({ id, data, when_busy }: Say): Promise<void> {
+  async #say({ id, data, when_busy, continues }: Say): Promise<void> {
     const { session, token } = this.#hello();
     const controller = new globals.AbortController();
     try {
-      const body = { session, token, message: data, id, when_busy };
+      const body = { session, token, message: data, id, when_busy, continues };
       const end = await this.#read("stream", body, controller, (frame) => {
         // The first message of all makes the session: without it the next would make another one.
         const begins = frame.type === "session" && this.#hello().session === undefined;

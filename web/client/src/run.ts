@@ -49,6 +49,7 @@ interface Piece {
 
 export class RunPart extends Part<RunView> {
   messages: MessagePart[] = [];
+  continues: string | null = null;
   started = false;
   ending: RunView["ending"] = null;
 
@@ -73,6 +74,12 @@ export class RunPart extends Part<RunView> {
   /** For the next block. */
   key(): number {
     return ++this.#keys;
+  }
+
+  /** It is the rest of the answer that `before` has the beginning of. */
+  goOn(run: string, before: RunPart | undefined): void {
+    this.continues = run;
+    this.#keys = before?.key() ?? 0;
   }
 
   /** The whole text of the answer, in the log's order. */
@@ -147,6 +154,7 @@ export class RunPart extends Part<RunView> {
   protected make(): RunView {
     return {
       run: this.run,
+      continues: this.continues,
       phase: this.ending !== null ? "ended" : this.started ? "going" : "waiting",
       messages: this.messages.map((message) => message.view),
       blocks: this.#flow.views(),

@@ -25,6 +25,8 @@ export interface RunView {
   readonly run: string;
   /** `waiting`: its agent has not begun. */
   readonly phase: "waiting" | "going" | "ended";
+  /** The run whose answer this one goes on with; its message is empty then. `joined` makes one answer of both. */
+  readonly continues: string | null;
   /** The message, then all steering. */
   readonly messages: readonly MessageView[];
   /** What the agent did, in the order in which it is shown. */
@@ -51,7 +53,7 @@ export interface MessageView {
   readonly taken: boolean;
 }
 
-/** `key` is unique in the run and stays with a block. */
+/** `key` stays with a block, and is unique in the run and in those that it goes on with. */
 export type Block =
   | TextView
   | ToolView

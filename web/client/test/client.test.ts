@@ -135,10 +135,20 @@ test("a message goes out and its outcome comes back", async () => {
   const world = new World();
   const client = await world.open();
   const { id, outcome } = client.send("Hi", { when_busy: "queue" });
-  assert.deepEqual(client.view.pending, [{ id, data: "Hi", when_busy: "queue", sent: true }]);
+  assert.deepEqual(client.view.pending, [{ id, data: "Hi", when_busy: "queue", continues: undefined, sent: true }]);
   assert.deepEqual(world.socket.sent.at(-1), { type: "message", id, data: "Hi", when_busy: "queue" });
   world.socket.say({ type: "accepted", id, run: "r1", outcome: "started" });
   assert.deepEqual(await outcome, { type: "accepted", id, run: "r1", outcome: "started" });
+  assert.deepEqual(client.view.pending, []);
+});
+
+test("what asks for the rest of an answer says so until it is answered", async () => {
+  const world = new World();
+  const client = await world.open();
+  const { id } = client.send("", { continues: "r1" });
+  assert.equal(client.view.pending[0]?.continues, "r1");
+  assert.deepEqual(world.socket.sent.at(-1), { type: "message", id, data: "", continues: "r1" });
+  world.socket.say({ type: "rejected", id, code: "cannot_continue", message: "" });
   assert.deepEqual(client.view.pending, []);
 });
 

@@ -16,6 +16,7 @@ export function folded(events: readonly ServerEvent[]): unknown {
   return fold.runs.map((run) => ({
     run: run.run,
     started: run.startedAt !== null,
+    continues: run.continues,
     messages: run.messages.map(({ id, data, steer }) => [id, data, steer]),
     ending: run.ending?.type ?? null,
     task: run.receipt?.task ?? null,

@@ -9,6 +9,7 @@ export function shown(runs: readonly RunView[]): string[] {
       run.phase,
       run.ending && (run.ending.type === "interrupted" ? `interrupted ${run.ending.reason}` : run.ending.type),
       run.ending?.type === "error" && run.ending.code,
+      run.continues !== null && `continues=${run.continues}`,
       `chars=${run.chars}`,
       run.seen !== null && `seen=${run.seen}`,
       run.receipt && `task=${run.receipt.task}`,

@@ -5,25 +5,26 @@ import type { Chat } from "../chat.ts";
 import { CopyButton } from "../markdown/Code.tsx";
 import { ending as endingWords, LOST, seconds, TASKS } from "../words.ts";
 
-const GO_ON = "Go on from where you stopped.";
-
 interface Props {
   readonly run: RunView;
   readonly stopping: boolean;
   readonly chat: Chat;
   readonly last: boolean;
+  readonly goesOn: boolean;
+  readonly focus: () => void;
 }
 
-export function Ending({ run, stopping, chat, last }: Props) {
-  const { phase, ending, receipt, chars, startedAt, messages } = run;
-  if (stopping)
+export function Ending({ run, stopping, chat, last, goesOn, focus }: Props) {
+  const { phase, ending, receipt, startedAt, messages } = run;
+  if (stopping || goesOn)
     return (
       <footer class="ending">
-        <p class="note">Stopping…</p>
+        <p class="note">{stopping ? "Stopping…" : "Going on…"}</p>
       </footer>
     );
   if (ending === null || phase !== "ended") return <footer class="ending" />;
   const begun = startedAt !== null;
+  const written = run.chars > 0 || run.continues !== null;
   const again = messages.find(({ steer }) => !steer)?.data;
   return (
     <footer class="ending">
@@ -39,7 +40,10 @@ export function Ending({ run, stopping, chat, last }: Props) {
           type="button"
           class="quiet"
           title="It goes on from the text that is kept"
-          onClick={() => chat.say(GO_ON, undefined)}
+          onClick={() => {
+            focus(); // the button goes
+            chat.goOn(run.run);
+          }}
         >
           Continue
         </button>
@@ -49,7 +53,7 @@ export function Ending({ run, stopping, chat, last }: Props) {
           Try again
         </button>
       )}
-      {chars > 0 && <CopyButton what={() => chat.text(run.run)} words="Copy answer" />}
+      {written && <CopyButton what={() => chat.answer(run.run)} words="Copy answer" />}
       {receipt && <Receipt run={run} receipt={receipt} />}
     </footer>
   );

@@ -15,10 +15,12 @@ interface Props {
   readonly asked: ReadonlySet<string>;
   /** Nothing comes after it, and nothing goes on. */
   readonly last: boolean;
+  /** The rest of it was asked for. */
+  readonly goesOn: boolean;
   readonly focus: () => void;
 }
 
-export const Run = memo(({ run: view, chat, asked, last, focus }: Props) => {
+export const Run = memo(({ run: view, chat, asked, last, goesOn, focus }: Props) => {
   const { run, phase, messages, blocks } = view;
   const stopping = asked.has(`stop ${run}`);
   const going = phase === "going" && !stopping;
@@ -43,7 +45,7 @@ export const Run = memo(({ run: view, chat, asked, last, focus }: Props) => {
           note={phase === "ended" ? "not read by the agent" : "waits until the agent reads it"}
         />
       ))}
-      <Ending run={view} stopping={stopping} chat={chat} last={last} />
+      <Ending run={view} stopping={stopping} chat={chat} last={last} goesOn={goesOn} focus={focus} />
     </article>
   );
 });
