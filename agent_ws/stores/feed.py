@@ -6,6 +6,7 @@ while a save is under way the next one gathers too, so they grow with the load.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,8 @@ RETRY_S = 0.25
 RETRY_MAX_S = 5.0
 SAVE_EVENTS = 2_000
 """Events that one save takes, so that none grows without end behind a slow disk, nor holds the loop for long."""
+SLICE = 64
+"""Logs that are looked at in one step of the loop."""
 GATHER_S = 0.05
 """How long what nobody waits for is gathered: what a crash may take from a client that has seen it."""
 
@@ -210,7 +213,7 @@ class Feed:
                 turn: dict[Fed, Batch] = {}
                 try:
                     async with self._saving:
-                        turn = self._turn()
+                        turn = await self._turn()
                         if not turn:
                             continue
                         await self._save(turn)
@@ -273,16 +276,27 @@ class Feed:
             self._dirty[fed.record.session] = fed
             self._work.set()
 
-    def _turn(self) -> dict[Fed, Batch]:
-        """What the next save takes: up to `SAVE_EVENTS`, from those that have waited longest."""
+    async def _turn(self) -> dict[Fed, Batch]:
+        """What the next save takes: up to `SAVE_EVENTS`, from those that have waited longest.
+
+        What is new meanwhile in a log that has had its turn gives it another.
+        """
+        waiting, self._dirty = self._dirty, {}
         turn: dict[Fed, Batch] = {}
         room = SAVE_EVENTS
-        while self._dirty and room > 0:
-            fed = self._dirty.pop(next(iter(self._dirty)))
-            fed.dirty = False
-            if fed.behind:
-                turn[fed] = fed.batch(room)
-                room -= max(1, len(turn[fed].events))
+        while waiting and room > 0:
+            # In slices: a Stop must not wait until a thousand logs were looked at.
+            for session in tuple(itertools.islice(waiting, SLICE)):
+                fed = waiting.pop(session)
+                fed.dirty = False
+                if fed.behind:
+                    turn[fed] = fed.batch(room)
+                    room -= max(1, len(turn[fed].events))
+                if room <= 0:
+                    break
+            if waiting:
+                await asyncio.sleep(0)
+        self._dirty = waiting | self._dirty
         return turn
 
     async def _save(self, turn: dict[Fed, Batch]) -> None:

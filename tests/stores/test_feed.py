@@ -10,7 +10,7 @@ from agent_ws.events import Content, Done, Interrupted, Start, User
 from agent_ws.log import Epoch, Log
 from agent_ws.stores import Batch, Feed, MemoryStore
 from agent_ws.stores.base import BatchError
-from agent_ws.stores.feed import GATHER_S, RETRY_MAX_S, SAVE_EVENTS
+from agent_ws.stores.feed import GATHER_S, RETRY_MAX_S, SAVE_EVENTS, SLICE
 from agent_ws.testing.stores import record
 
 pytestmark = pytest.mark.virtual
@@ -109,6 +109,36 @@ async def test_durable_waits_for_the_record_of_a_session_without_events(world: W
     world.log("a")
     await world.feed.durable("a", 0)
     assert await world.stored("a") == 0
+
+
+async def test_many_logs_are_looked_at_in_slices_and_saved_in_one_go(world: World) -> None:
+    for k in range(10 * SLICE):
+        world.say(f"s{k}")
+    waiting = asyncio.create_task(world.feed.durable("s0", 1), name="waits")
+    turns = 0
+    while not world.store.saves:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 10
+    assert [len(save) for save in world.store.saves] == [10 * SLICE]
+    await waiting
+
+
+async def test_what_comes_while_logs_are_looked_at_is_neither_lost_nor_saved_twice(world: World) -> None:
+    for k in range(4 * SLICE):
+        world.say(f"s{k}")
+    waiting = asyncio.create_task(world.feed.durable("s0", 1), name="waits")
+    turns = 0
+    while not world.store.saves:
+        await asyncio.sleep(0)
+        turns += 1
+        for k in range(0, 4 * SLICE, 7):
+            world.say(f"s{k}")
+    assert turns >= 4
+    await waiting
+    for k in range(4 * SLICE):
+        await world.feed.durable(f"s{k}", world.logs[f"s{k}"].tail)
+        assert await world.stored(f"s{k}") == world.logs[f"s{k}"].tail
 
 
 async def test_what_gathers_during_a_save_is_one_save_across_all_logs(world: World) -> None:
