@@ -12,7 +12,7 @@ from msgspec import Struct
 from ..errors import StoreError
 from ..events import Event
 from ..log import Epoch
-from .cards import Mark, News, Page
+from .cards import NOTHING, Mark, News, Page
 
 
 class Record(Struct, frozen=True):
@@ -44,7 +44,7 @@ class Batch(Struct, frozen=True):
     """Given once, with the session's first batch."""
     epochs: tuple[Epoch, ...]
     events: tuple[Event, ...]
-    news: News = News()
+    news: News = NOTHING
     """What a list shows and searches from now on."""
 
     def __post_init__(self) -> None:

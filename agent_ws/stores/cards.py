@@ -54,6 +54,9 @@ class News(Struct, frozen=True):
     """What can be searched from now on, as `folded` makes it."""
 
 
+NOTHING = News()
+
+
 def news(events: Iterable[Event], answers: Sequence[str] = ()) -> News:
     """What `events` have for the list. `answers`: the texts of the runs that end in them."""
     messages = [event for event in events if isinstance(event, User)]

@@ -17,7 +17,7 @@ from ..events import Content, Event, Start
 from ..journal import bug, note
 from ..log import Epoch, Log
 from .base import Batch, BatchError, Record, Store
-from .cards import answers, ends, news
+from .cards import NOTHING, answers, ends, news
 
 TRIES = 3
 """Saves that fail in a row before those who wait are told. The feed itself goes on trying."""
@@ -68,16 +68,18 @@ class Fed:
         """What the store lacks, up to `limit` events."""
         events = self.log.read(self.durable, limit)
         epochs: tuple[Epoch, ...] = () if self.epoch_known else self.log.epochs[-1:]
-        others = [event for event in events if not isinstance(event, Content)]  # most events are
-        said = [text for event in others if (text := self._answer(event))]
+        others = [event for event in events if not isinstance(event, Content)]
+        told = NOTHING  # most batches have text alone, and each of a thousand streams makes one in a moment
+        if others:
+            told = news(others, [text for event in others if (text := self._answer(event))])
         record = None if self.known else self.record
-        return Batch(self.record.session, record, epochs, tuple(events), news(others, said))
+        return Batch(self.record.session, record, epochs, tuple(events), told)
 
     def saved(self, batch: Batch) -> None:
         """The store has `batch`."""
         self.known = self.epoch_known = True
         self.durable += len(batch.events)
-        if self._starts:
+        if self._starts and batch.news is not NOTHING:
             for event in batch.events:
                 if ends(event):
                     self._starts.pop(event.run, None)
