@@ -42,10 +42,13 @@ Tell = Callable[[str], None]
 STEPS = "tbhwWkKosqvVrajxXecC"
 """One letter a step; see `_write` and `_wait`. Any other character does nothing, so any text is a message."""
 
+GOES_ON = "tWtjt"
+"""What is played where an answer goes on."""
+
 
 async def play(turn: Turn) -> None:
     """What each letter of the message asks for."""
-    for n, step in enumerate(turn.message):
+    for n, step in enumerate(turn.message if turn.continues is None else GOES_ON):
         _write(turn, n, step)
         await _wait(turn, n, step)
 
@@ -482,6 +485,13 @@ class World:
             self.said.append(message_id)
         policy = {"when_busy": when_busy} if when_busy else {}
         if await self._send(tab, {"type": "message", "data": data, "id": message_id, **policy}):
+            tab.unanswered[message_id] += 1
+
+    async def go_on(self, tab: Tab, run: str) -> None:
+        """Ask for the rest of an answer, which may be none that can go on."""
+        message_id = f"m{len(self.said)}"
+        self.said.append(message_id)
+        if await self._send(tab, {"type": "message", "data": "", "id": message_id, "continues": run}):
             tab.unanswered[message_id] += 1
 
     async def interrupt(

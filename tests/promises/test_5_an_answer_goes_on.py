@@ -169,12 +169,21 @@ async def test_a_tool_that_was_cut_is_told_and_sections_keep_their_headings() ->
         gate,
     ]
     rest: list[Step] = [SectionStart("s2", "Proof"), Content("Whole", "s2"), SectionEnd("s2")]
-    script = Scripted(first, rest, ["x"])
+    script = Scripted(first, rest, ["x"], ["Text", gate], rest, ["y"])
     async with serving(script) as app, connect(app) as client:
         run = await stopped(client, gate)
         await got(client, "done", run=(await go_on(client, run))["run"])
         await say(client, "next")
         await drained(client, 5)
+        last = await stopped(client, gate, "second")
+        await got(client, "done", run=(await go_on(client, last, "more2"))["run"])
+        await say(client, "third")
+        await drained(client, 5)
+    assert told(script.turns[5])[-3:] == [
+        ("user", "second"),
+        ("assistant", "Text|## Proof\n\nWhole"),
+        ("user", "third"),
+    ]
     assert script.turns[1].messages[-1].parts == (ToolOutput("t1", FATES["cancelled"], ok=False),)
     assert told(script.turns[2]) == [
         ("user", "first"),

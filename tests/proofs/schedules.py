@@ -19,7 +19,7 @@ def script(rng: random.Random) -> str:
 
 
 async def act(world: World, rng: random.Random, tab: Tab, *, quick: bool) -> None:
-    match rng.choice("CCDFSSSSSSAIIIiiPPpRRrrTTTTTTKKXZf"):
+    match rng.choice("CCDFSSSSSSAGGIIIiiPPpRRrrTTTTTTKKXZf"):
         case "C":
             chunk = rng.choice(("token", "word", "sentence"))
             await world.connect(tab, chunk, rng.choice((None, "interrupt", "steer")), binary=rng.random() < 0.3)
@@ -31,6 +31,8 @@ async def act(world: World, rng: random.Random, tab: Tab, *, quick: bool) -> Non
             await world.say(tab, script(rng), rng.choice((None, "interrupt", "queue", "steer", "reject")))
         case "A" if world.said:
             await world.say(tab, script(rng), rng.choice((None, "interrupt", "steer")), rng.choice(world.said))
+        case "G" if world.runs():
+            await world.go_on(tab, rng.choice(world.runs()[-2:]))
         case "I":
             await world.interrupt(tab, seen=rng.choice((None, 0, 3, 30)), quick=quick)
         case "i" if world.runs():
