@@ -34,7 +34,7 @@ JSON = "agent-ws.v1.json"
 PAGE = "http://localhost"
 LONG = Timeouts(run=1e6, silence=1e6, reply=1e6, orphan=1e6, tool=1e6, heartbeat=1e6, ticket=1e6)
 
-IDS = ("session", "run", "id", "request", "section", "agent", "epoch", "token", "ticket")
+IDS = ("session", "run", "continues", "id", "request", "section", "agent", "epoch", "token", "ticket")
 """The fields that name something of somebody's."""
 PLAIN: dict[str, Any] = {
     "message": "mine",
@@ -148,6 +148,7 @@ async def victim() -> AsyncGenerator[Victim]:
         ids = {
             "session": opened["session"],
             "run": asked["run"],
+            "continues": asked["run"],
             "id": "message-of-alice",
             "request": asked["request"],
             "section": f"section.of.{opened['session']}",
@@ -196,6 +197,8 @@ def filled(kind: type[Struct], case: tuple[str, ...], ids: Mapping[str, str]) ->
     plain = {f.encode_name: PLAIN[f.encode_name] for f in fields(kind) if required(f) and f.encode_name in PLAIN}
     if "epoch" in case:
         plain["after"] = 0
+    if "continues" in case:
+        plain |= {name: "" for name in plain if name in ("data", "message")}  # nothing new is said with it
     return plain | {name: ids[name] for name in case}
 
 
