@@ -13,10 +13,10 @@ def add(commands: arguments.Commands) -> None:
     """Add the command."""
     replay = commands.add_parser(
         "replay",
-        help="play a recording to clients",
+        help="play a recording to clients, or to a server",
         description="Play what `agent-ws record` recorded to any client that connects here, byte by byte: who does as "
         "the recorded client did gets what that one got, and who does something else is told what was expected. The "
-        "chat page is at /.",
+        "chat page is at /. With --to it plays the clients.",
     )
     replay.add_argument("file", metavar="FILE", type=arguments.file, help="the recording")
     add = replay.add_argument
@@ -24,6 +24,11 @@ def add(commands: arguments.Commands) -> None:
     add("--speed", type=_speed, default=1.0, metavar="N", help=speed)
     add("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     add("--port", type=arguments.port, default=8000, help="the port; 0 takes a free one (%(default)s)")
+    to = "be the clients: do what they did at this server, and compare what comes; the exit status is 1 if it differs"
+    add("--to", metavar="URL", help=to)
+    patience = "with --to: seconds that what came in the recording may take longer (%(default)g)"
+    add("--patience", type=arguments.seconds, default=10.0, metavar="S", help=patience)
+    add("--token", default="", metavar="TOKEN", help="with --to: a bearer token, where the server wants a login")
     once = "play it once; the exit status is 1 if a client did something else"
     add("--once", action="store_true", help=once)
     replay.set_defaults(run=_run)
@@ -40,7 +45,22 @@ def _speed(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return asyncio.run(_serve(options))
+    return asyncio.run(_serve(options) if options.to is None else _compare(options))
+
+
+async def _compare(options: argparse.Namespace) -> int:
+    from ..recording import read  # noqa: PLC0415 - `--help` must not wait for it
+    from ..recordings import Again, Url  # noqa: PLC0415
+
+    recording, server = read(options.file), Url.parse(options.to)
+    again = Again(recording, server, speed=options.speed, patience=options.patience, token=options.token)
+    try:
+        differences = await again.run()
+    except OSError as error:
+        print(f"agent-ws: can't reach {server}: {error.strerror or type(error).__name__}", file=sys.stderr)
+        return 3
+    print("\n".join(differences) or f"{len(recording.connections)} connections: the same as recorded")
+    return 1 if differences else 0
 
 
 async def _serve(options: argparse.Namespace) -> int:

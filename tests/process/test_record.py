@@ -127,3 +127,21 @@ async def test_what_is_no_recording_is_told_in_a_line(tmp_path: Path) -> None:
     assert await replay.exit() == 2
     assert replay.output.startswith(f"agent-ws: {tmp_path}/r, line 1: expected a recording")
     assert replay.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(("agent", "status"), [("echo", 0), ("half", 1)])
+async def test_recorded_clients_at_a_server(
+    serve: Serve, record: Record, tmp_path: Path, agent: str, status: int
+) -> None:
+    await recorded(serve, record)
+    server = await serve(agent, store="memory")
+    replay = await Server.start(
+        *("-m", "agent_ws", "replay", str(tmp_path / "r.ndjson"), "--speed", "max", "--patience", "0.5"),
+        *("--to", f"http://127.0.0.1:{await server.port()}"),
+    )
+    assert await replay.exit() == status
+    assert ("the same as recorded" in replay.output) is (status == 0)
+    await server.kill()
+    replay = await Server.start("-m", "agent_ws", "replay", str(tmp_path / "r.ndjson"), "--to", "127.0.0.1:1")
+    assert await replay.exit() == 3
+    assert replay.output.startswith("agent-ws: can't reach http://127.0.0.1:1: ")
