@@ -209,6 +209,25 @@ ControlFrame: TypeAlias = SessionFrame | Reset | Accepted | Rejected | ErrorFram
 ServerFrame: TypeAlias = Event | ControlFrame
 
 
+class SessionCard(Struct, frozen=True, omit_defaults=True):
+    """One session in a list. No frame: it is answered by HTTP."""
+
+    session: str
+    title: str
+    created: float
+    """Seconds since 1970, as `updated`."""
+    updated: float
+    """When the user last said something in it."""
+    going: bool = False
+
+
+class SessionPage(Struct, frozen=True, omit_defaults=True):
+    """A part of a list. `next`: what to give as `before`, where there may be more."""
+
+    sessions: tuple[SessionCard, ...]
+    next: str | None = None
+
+
 class Codec:
     """One subprotocol: frames to WebSocket messages and back. Stateless; both directions are reentrant."""
 

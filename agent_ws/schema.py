@@ -14,7 +14,7 @@ from msgspec import NODEFAULT, Struct
 
 from .errors import CODES
 from .events import Base, Event
-from .frames import CODECS, ClientFrame, ControlFrame, Short
+from .frames import CODECS, ClientFrame, ControlFrame, SessionCard, SessionPage, Short
 
 JSON_SCHEMA = "agent-ws.v1.schema.json"
 ASYNCAPI = "agent-ws.v1.asyncapi.json"
@@ -30,6 +30,7 @@ def json_schema() -> dict[str, Any]:
         "ServerControl": get_args(ControlFrame),
     }
     kinds = [kind for members in unions.values() for kind in members]
+    kinds += [SessionCard, SessionPage]  # no frames, but clients need their types too
     _, defs = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     for kind in kinds:
         schema = defs[kind.__name__]

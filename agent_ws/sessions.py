@@ -140,23 +140,18 @@ class Sessions:
         return found
 
     async def _find(self, session: str) -> Session | None:
-        while True:
-            if session in self._deleting:
-                _, task = self._deleting[session]
-                await asyncio.wait({task})
+        while session in self._deleting:
+            await asyncio.wait({self._deleting[session][1]})
+        found = self._loaded.get(session)
+        if found is not None and found.idle and self._feed.broken(session) is not None:
+            self._let_go(found)  # its log will never be saved: the store's own goes on
             found = self._loaded.get(session)
-            if found is not None and found.idle and self._feed.broken(session) is not None:
-                self._let_go(found)  # its log will never be saved: the store's own goes on
-                found = self._loaded.get(session)
-            if found is not None:
-                return found
+        if found is None:
             async with self._loading:  # two tabs that come back at once get one session
-                if session in self._deleting:
-                    continue
                 found = self._loaded.get(session) or await self._load(session)
                 if found is not None:
                     self._keep(found)  # before anything else: its log is being fed, and a second one must not be
-                return found
+        return found
 
     # The list of an owner's sessions
 
@@ -205,10 +200,7 @@ class Sessions:
     async def _own(self, session: str, owner: str | None, token: str | None) -> Record:
         """Who a session is, for who may use it: also for one that can't be loaded."""
         self._check_entered()
-        record = self._known(session)
-        if record is None:
-            found = await self._store.record(session)
-            record = self._known(session) or found
+        record = self._known(session) or await self._store.record(session)
         if record is None or not admits(record, owner, token):
             raise _not_found()
         return record
@@ -223,7 +215,7 @@ class Sessions:
         name = record.session
         try:
             async with self._loading:
-                found = self._loaded.get(name)  # who was just loading it has it now, and nobody begins to any more
+                found = self._loaded.get(name)  # the lock is fair: who began to load it has it, and nobody begins now
             if found is not None:
                 found.leaving = True
                 found.interrupt(reason="deleted")

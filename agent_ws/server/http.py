@@ -14,7 +14,7 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from ..cursor import Cursor, Hold
 from ..dialects import Place, negotiate, preferred
 from ..errors import AgentWsError, FrameError, Refused, StoreError
-from ..frames import BufferChars, BufferMs, Count, Id, check_plain, why
+from ..frames import BufferChars, BufferMs, Count, Id, SessionCard, SessionPage, check_plain, why
 from ..journal import note
 from ..life import Life
 from ..log import Position
@@ -103,23 +103,6 @@ class DeleteAsk(Struct, frozen=True, kw_only=True):
     token: Id | None = None
 
 
-class SessionCard(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One session in a list."""
-
-    session: str
-    title: str
-    created: float
-    updated: float
-    going: bool = False
-
-
-class SessionPage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the list is answered with."""
-
-    sessions: tuple[SessionCard, ...] = field(default_factory=lambda: ())
-    next: str | None = None
-
-
 T = TypeVar("T")
 AskT = TypeVar("AskT", bound=Struct)
 SessionAskT = TypeVar("SessionAskT", bound=_Ask)
@@ -195,13 +178,7 @@ class HttpEndpoints:
         page = await self._in_time(sessions.page(owner, words, mark, ask.limit))
         return SessionPage(
             sessions=tuple(
-                SessionCard(
-                    session=card.session,
-                    title=card.title,
-                    created=card.created,
-                    updated=card.updated,
-                    going=sessions.busy(card.session),
-                )
+                SessionCard(card.session, card.title, card.created, card.updated, going=sessions.busy(card.session))
                 for card in page.cards
             ),
             next=page.next and f"{page.next.updated!r}~{page.next.session}",
@@ -336,7 +313,7 @@ class HttpEndpoints:
             resumed=claimed is not None,
         )
         stack.callback(session.log.watch(stream.wake))
-        stack.callback(session.enter(stream.refuse))
+        stack.callback(session.enter(stream.conclude))
         return stream if begins or taken is not None or stream.promises() else None
 
     async def _asked(self, request: Request) -> StreamAsk:

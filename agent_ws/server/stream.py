@@ -52,6 +52,7 @@ class Stream:
         self._taken = taken
         self._resumed = resumed
         self._refusal: FrameError | None = None
+        self._conclusion: FrameError | None = None
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -61,6 +62,11 @@ class Stream:
     def refuse(self, error: FrameError) -> None:
         """End it at once: `error` is its last frame, and nothing says that it was complete."""
         self._refusal = error
+        self._wake.set()
+
+    def conclude(self, error: FrameError) -> None:
+        """The same, once it has what is in the log."""
+        self._conclusion = error
         self._wake.set()
 
     def promises(self) -> bool:
@@ -105,6 +111,9 @@ class Stream:
                 over = over and not cursor.behind
             if self._refusal is not None:
                 break
+            if self._conclusion is not None and (over or not cursor.behind):
+                yield bytes(piece) + dialect.control(control_error(self._conclusion), place)
+                return
             if over:
                 yield bytes(piece) + dialect.end(place)
                 return

@@ -10,7 +10,6 @@ import itertools
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
 
 from ..errors import Refused, StoreError
 from ..events import Content, Event, Start
@@ -47,8 +46,8 @@ class Fed:
         """Why the store will never take the rest."""
         self.dirty = False
         """It waits for its turn."""
-        self.removed: Literal["no", "soon", "yes"] = "no"
-        """Whether it is gone from the store, or just on its way out."""
+        self.removed = False
+        """It is gone from the store."""
         self.waiting = 0
         """Those who wait in `durable` for it."""
         self.unwatch: Callable[[], None] = lambda: None
@@ -58,11 +57,7 @@ class Fed:
     @property
     def behind(self) -> bool:
         """Whether the store lacks anything that it would take."""
-        return (
-            self.broken is None
-            and self.removed == "no"
-            and not (self.known and self.epoch_known and self.durable == self.log.tail)
-        )
+        return self.broken is None and not (self.known and self.epoch_known and self.durable == self.log.tail)
 
     def batch(self, limit: int) -> Batch:
         """What the store lacks, up to `limit` events."""
@@ -162,7 +157,7 @@ class Feed:
         self._wanted.set()
         try:
             while not (fed.known and fed.durable >= seq):
-                if fed.removed == "yes":
+                if fed.removed:
                     raise deleted()
                 failed = fed.broken or self._failed
                 if failed is not None:
@@ -178,22 +173,13 @@ class Feed:
         """Take a session out of the store, and feed its log no more. When it returns, who waited for the log has been
         told. Raises `StoreError` where the store can't do it; then everything is as it was.
         """
-        fed = self._fed.get(session)
-        if fed is not None:
-            fed.removed = "soon"
-        try:
-            async with self._saving:  # a save that is under way may have it
-                await self._removed(session)
-        except BaseException:
-            if fed is not None:
-                fed.removed = "no"
-                self._mark(fed)
-            raise
-        if fed is not None:
-            fed.removed = "yes"
-            fed.unwatch()
-            self._fed.pop(session, None)
+        async with self._saving:  # a save that is under way may have it
+            await self._removed(session)
+            fed = self._fed.pop(session, None)
             self._dirty.pop(session, None)
+        if fed is not None:
+            fed.removed = True
+            fed.unwatch()
             self._tell()
             while fed.waiting:  # noqa: ASYNC110 - an Event for each log would be one for each idle client
                 await asyncio.sleep(0)  # they have been woken: two turns of the loop

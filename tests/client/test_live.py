@@ -261,6 +261,33 @@ async def test_a_login_comes_in_and_its_end_is_told(play: Play, wires: list[str]
         await remote.is_("closed", code=4401)
 
 
+@WIRES
+async def test_sessions_are_listed_renamed_and_deleted_and_the_client_is_told(
+    play: Play, wires: list[str], tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"alice sha256:{sha256(b'one').hexdigest()}\n")
+    async with play(Scripted(["One ", Gate()]), tokens=str(tokens)) as scene:
+        remote = await scene.start(wires=wires, bearer="one")
+        remote.call("send", "Hello\nthere")
+        await remote.has("content")
+        about = {"url": scene.url, "options": {"bearer": "one"}}
+        other = await scene.start_alone()
+        other.call("sessions", **about)
+        [card] = (await other.tells("sessions"))["sessions"]
+        session = remote.session["session"]
+        assert (card["session"], card["title"], card["going"]) == (session, "Hello", True)
+        other.call("rename", session, " Another  title", **about)
+        assert await other.tells("rename") == "Another title"
+        for _ in range(2):
+            other.call("remove", session, **about)
+            assert await other.tells("remove") is None
+        await remote.is_("closed", code=4410)
+        assert remote.frames[-1]["type"] in ("interrupted", "settled")
+        other.call("sessions", url=scene.url, options={"bearer": "two"})
+        assert "expected a login" in await other.tells("failed")
+
+
 @pytest.mark.process
 @WIRES
 async def test_a_server_that_is_killed_and_comes_back(client: Path, wires: list[str], tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """The list of an owner's sessions: what it has, what is found in it, and what is gone from it for good."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from helpers import Frame, Http, drained, got, hello, of, say, serving, stubborn
+from helpers import Frame, Http, drained, got, hello, of, say, serving, sse, stubborn
 from starlette.applications import Starlette
 
 from agent_ws import Identity, Limits, Settings, Turn, build_app
@@ -225,6 +226,22 @@ async def test_a_search_ends_after_its_time_and_says_where_to_go_on() -> None:
         assert [card["title"] for card in page["sessions"]] == ["Number 5", "Number 4", "Number 3"]
 
 
+async def test_of_many_searches_one_looks_at_a_time() -> None:
+    looking: list[int] = []
+
+    class Slow(MemoryStore):
+        async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
+            looking.append(looking.count(1) - looking.count(-1))
+            looking.append(1)
+            await asyncio.sleep(0.1)
+            looking.append(-1)
+            return await super().page(owner, words, before, limit)
+
+    async with serving(parrot, store=Slow()) as app:
+        await asyncio.gather(*(listed(app, words="x") for _ in range(5)))
+        assert looking == [0, 1, -1] * 5
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -347,8 +364,8 @@ async def test_what_goes_is_interrupted_and_every_client_is_told(store: Reluctan
             assert [frame["reason"] for frame in of(tab, "interrupted")] == ["deleted"] * 2
         for stream in streams:
             text = await stream.text()
-            assert "deleted" in text
-            assert "[DONE]" not in text or '"reason":"deleted"' in text
+            assert text.index('"reason":"deleted"') < text.index('"code":"deleted"')
+            assert "[DONE]" not in text
         assert len(script.turns) == 1, "what waited never began"
         assert app.state.gateway.sessions.busy(opened["session"]) is False
 
@@ -362,9 +379,8 @@ async def test_the_stream_of_a_session_ends_without_its_end() -> None:
         await stream.until("content")
         await delete(app, opened)
         text = await stream.text()
-        assert '"code":"deleted"' in text
-        assert "event: end" not in text
-        assert text.rstrip().rpartition("\n\n")[2].count("event: error") == 1
+        assert [name for name, _, _ in sse(text)] == ["interrupted", "error"]
+        assert sse(text)[-1][2]["code"] == "deleted"
 
 
 async def test_an_agent_that_does_not_let_go_holds_no_deletion_up() -> None:
@@ -503,17 +519,18 @@ async def test_a_store_that_does_not_answer_is_told_and_its_answer_counts(store:
             await client.until("none such")
 
 
-async def test_who_asked_and_left_has_it_deleted_all_the_same(store: Reluctant) -> None:
+async def test_who_asked_and_left_has_it_deleted_all_the_same(
+    store: Reluctant, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(parrot, store=store) as app, talking(app, "One") as (client, opened):
-        store.gate.clear()
         for fault in (StoreError("the disk is full"), None):
             store.gate.clear()
             store.fault = fault
-            request = Http(app, one(opened), None, COOKIE, method="DELETE")
-            await asyncio.sleep(LONG)
-            await request.leave()
+            assert (await delete(app, opened))[0] == 503, "nobody waits any more"
             store.gate.set()
             await asyncio.sleep(LONG)
+            gc.collect()
+            assert "never retrieved" not in caplog.text
         with pytest.raises(Closed, match="4410"):
             await client.until("none such")
         assert await titles(app) == []
@@ -583,6 +600,19 @@ async def test_a_session_that_the_store_has_not_yet_is_deleted_too(store: Reluct
         assert (await deleting)[0] == 200
         await asyncio.sleep(LONG)
         assert await store.record(opened["session"]) is None
+
+
+async def test_a_session_that_is_being_deleted_is_not_let_go_from_memory(store: Reluctant) -> None:
+    async with serving(parrot, Settings(limits=Limits(loaded_sessions=1)), store) as app:
+        async with talking(app, "One") as (_, opened):
+            pass
+        store.gate.clear()
+        deleting = asyncio.create_task(delete(app, opened))
+        await asyncio.sleep(LONG)
+        async with talking(app), talking(app):
+            store.gate.set()
+            assert (await deleting)[0] == 200
+            assert await titles(app) == []
 
 
 async def test_deleting_makes_room_for_another_session() -> None:

@@ -383,21 +383,6 @@ async def test_a_log_whose_removal_fails_is_fed_as_before(world: World) -> None:
     assert await world.stored("a") == 4
 
 
-async def test_a_log_that_is_on_its_way_out_is_not_saved_meanwhile(world: World) -> None:
-    await world.feed.durable("a", world.say("a"))
-    world.store.unremovable = StoreError("the disk is full")
-    world.say("b")
-    await asyncio.sleep(0.5)  # so that the removal waits for this save
-    removing = asyncio.create_task(world.feed.remove("a"))
-    await asyncio.sleep(0)
-    seq = world.say("a")
-    waiting = asyncio.create_task(world.feed.durable("a", seq))
-    with pytest.raises(StoreError):
-        await removing
-    await waiting
-    assert world.store.saves == [{"a": 1}, {"b": 1}, {"a": 1}]
-
-
 async def test_what_the_list_is_told_comes_with_the_batch_that_has_it(world: World) -> None:
     log = world.log("a")
     log.append(User(id="m1", data="What is a\tMonad?\nBriefly.", at=5.0, run="r1"))
@@ -420,6 +405,7 @@ async def test_what_the_list_is_told_comes_with_the_batch_that_has_it(world: Wor
     log.append(Interrupted(run="r2"))
     await world.feed.durable("a", log.append(Content(data="afterwards", run="r3")).seq)
     kept = vars(world.store)["_kept"]["a"]
+    assert vars(vars(world.feed)["_fed"]["a"])["_starts"] == {}
     assert kept.said == ["what is a\tmonad?\nbriefly.", "more", "it is a monoid."], "each once"
 
 

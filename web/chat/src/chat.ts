@@ -147,7 +147,11 @@ export class Chat extends Store<ChatView> {
           break;
         case "error":
           // The first is an answer that another tab gave first; the others come with a close code, which says more.
-          if (!["request_not_open", "session_not_found", "shutting_down", "unauthorized"].includes(notice.error.code))
+          if (
+            !["request_not_open", "session_not_found", "deleted", "shutting_down", "unauthorized"].includes(
+              notice.error.code,
+            )
+          )
             this.#fault = `The server did not understand: ${notice.error.message || notice.error.code}`;
           break;
         case "state":

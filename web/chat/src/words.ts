@@ -72,6 +72,7 @@ export const CLOSED: Readonly<Record<number, string>> = {
   1009: "A message was too long for the server.",
   4403: "This login may not use this server.",
   4404: "This conversation is no longer on the server, or it belongs to somebody else.",
+  4410: "This conversation was deleted.",
   4429: "Too many requests from here: wait a little.",
 };
 

@@ -298,6 +298,15 @@ export type ServerEvent =
   | Settled
   | Seen;
 
+/** One session in a list. No frame: it is answered by HTTP. */
+export interface SessionCard {
+  readonly session: string;
+  readonly title: string;
+  readonly created: number;
+  readonly updated: number;
+  readonly going?: boolean;
+}
+
 /** The session, and the cursor from which its events follow. */
 export interface SessionFrame {
   readonly type: "session";
@@ -308,6 +317,12 @@ export interface SessionFrame {
   readonly limits: LimitsNotice;
   readonly token?: string | null;
   readonly tail?: number;
+}
+
+/** A part of a list. `next`: what to give as `before`, where there may be more. */
+export interface SessionPage {
+  readonly sessions: readonly SessionCard[];
+  readonly next?: string | null;
 }
 
 /** The receipt: the run's task is really gone, or given up. */

@@ -18,7 +18,9 @@ const POLL = { IDLE: 5_000, FRESH: 250 } as const;
 /** A stream that says nothing says so every 15 s. */
 const PATIENCE = 20_000;
 /** As far as an HTTP status is a close code, it is 4000 more. Too many requests: later. */
-const CLOSES: ReadonlySet<number> = new Set([400, 401, 403, 404, 500, 503]);
+const CLOSES: ReadonlySet<number> = new Set([400, 401, 403, 404, 410, 500, 503]);
+/** What a stream's last frame can say that is not to be come back to, and its status. */
+const LAST: Readonly<Record<string, number>> = { unauthorized: 401, deleted: 410 };
 
 type Headers = Readonly<Record<string, string>>;
 type Frame = ServerEvent | ServerControl;
@@ -109,9 +111,9 @@ export class Http implements Transport {
     this.#read("stream", body, controller, (frame) => {
       if ("seq" in frame) poll = POLL.FRESH;
       this.#tell(frame);
-      // The end of a login: the stream is not cut off by a network.
-      if (!("seq" in frame) && frame.type === "error" && frame.code === "unauthorized") {
-        this.#close(new Fault(401, frame.code, frame.message, 0));
+      // The end of a login, or of the session: the stream is not cut off by a network.
+      if (!("seq" in frame) && frame.type === "error" && frame.code in LAST) {
+        this.#close(new Fault(LAST[frame.code] ?? 0, frame.code, frame.message, 0));
       }
       if (this.#paused) this.#unfollow();
       return true;

@@ -27,6 +27,15 @@ export { Fold } from "./fold.js";
 export type * from "./frames.js";
 export { type AnswerView, joined } from "./joined.js";
 export type { Nudges, Platform, Reader, Request as HttpRequest, Response as HttpResponse, Socket } from "./platform.js";
+export {
+  type ListOptions,
+  RequestError,
+  type RequestOptions,
+  remove,
+  rename,
+  type SessionOptions,
+  sessions,
+} from "./sessions.js";
 export { type ServerSent, SseParser } from "./sse.js";
 export { head, size } from "./text.js";
 export { Refused } from "./transport.js";

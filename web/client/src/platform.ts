@@ -15,10 +15,10 @@ export interface Socket {
 }
 
 export interface Request {
-  readonly method: "POST";
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-  readonly signal: AbortSignal;
+  readonly body?: string;
+  readonly signal?: AbortSignal;
 }
 
 export interface Response {

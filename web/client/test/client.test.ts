@@ -403,10 +403,10 @@ test("by fetch the first message makes the session, and the second is said in it
     wires: ["sse"],
     platform: {
       fetch: async (_, request) => {
-        const { message, session } = JSON.parse(request.body);
+        const { message, session } = JSON.parse(request.body ?? "");
         if (message === undefined) return answer(session === undefined ? 204 : 200, []);
         said.push(`${message} in ${session}`);
-        const accepted = { type: "accepted", id: JSON.parse(request.body).id, run: "r1", outcome: "started" };
+        const accepted = { type: "accepted", id: JSON.parse(request.body ?? "").id, run: "r1", outcome: "started" };
         return answer(200, [SESSION, accepted]);
       },
     },

@@ -5,12 +5,23 @@
  *
  * The option `random` says what chance says, always: 0 comes back at once. `bearer` is a login.
  *
+ * `sessions`, `rename` and `remove` are called with `url`, `with` and `options`, and answered under their names.
+ *
  * Out: `{"frame": …}` for each event and reset, as it was handed on; `{"state": …}`, `{"session": …}`, `{"outcome": …}`,
  * `{"error": …}`; and `{"shown": […], "texts": {…}}` as the answer to `{"call": "show"}`.
  */
 
 import { createInterface } from "node:readline";
-import { type Client, type ConnectOptions, connect, Refused, streamWithRetry } from "agent-ws-client";
+import {
+  type Client,
+  type ConnectOptions,
+  connect,
+  Refused,
+  remove,
+  rename,
+  sessions,
+  streamWithRetry,
+} from "agent-ws-client";
 import { shown } from "./shown.js";
 
 let client: Client | undefined;
@@ -50,6 +61,10 @@ async function act({ call, url, options, with: given = [] }: any): Promise<void>
     const answer = streamWithRetry(url, ...(given as [string]), options);
     for await (const event of answer) tell({ frame: event });
     tell({ text: answer.text });
+  } else if (call === "sessions" || call === "rename" || call === "remove") {
+    const about = { ...options, ...(options.bearer && login(url, options.bearer)) };
+    // biome-ignore lint/suspicious/noExplicitAny: the same
+    tell({ [call]: (await ({ sessions, rename, remove } as any)[call](url, ...given, about)) ?? null });
   } else {
     // biome-ignore lint/suspicious/noExplicitAny: the same
     (client as any)[call](...given);
