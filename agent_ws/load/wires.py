@@ -25,6 +25,7 @@ class Frame(Struct, frozen=True, gc=False):
     epoch: str | None = None
     after: int = 0
     resumed: bool = False
+    id: str | None = None
     code: str = ""
     chars: int | None = None
     upstream_closed: bool | None = None

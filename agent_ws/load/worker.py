@@ -14,11 +14,13 @@ import msgspec
 from msgspec import Struct
 
 from ..tasks import Tasks
+from .answer import Board
 from .link import clock, new_event_loop
+from .live import Live
 from .plan import Plan
 from .tally import Tally
 from .target import Target
-from .user import Board, Live, User
+from .user import User
 
 TICK_S = 0.5
 """Between two lines of its output."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from agent_ws.load.link import Link
+from agent_ws.load.answer import Board
+from agent_ws.load.link import Link, Listener
 from agent_ws.load.plan import Plan, Step, steps
 from agent_ws.load.target import Target
-from agent_ws.load.user import Board, User
+from agent_ws.load.user import User
 from agent_ws.load.work import TOKEN
 
 TARGET = Target("127.0.0.1", 8000)
@@ -29,9 +30,11 @@ class Pretended:
         """By session."""
         self.going: dict[str, list[asyncio.TimerHandle]] = {}
         """What each session's agent is still to do."""
+        self.epoch = "e1"
         self.deaf = False
         """Frames are lost on their way to it."""
         self.upstream: bool | None = None
+        self.taken: defaultdict[str, set[str]] = defaultdict(set)
         self.refusals: list[str] = []
         """Why the next connections are refused."""
         self.skipped: set[int] = set()
@@ -51,12 +54,12 @@ class Pretended:
     def at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_at(when, call)
 
-    def connect(self, user: User) -> Link:
-        link = PretendedLink(self, user)
+    def connect(self, listener: Listener) -> Link:
+        link = PretendedLink(self, listener)
         self.links.append(link)
         if self.refusals:
             why = self.refusals.pop(0)
-            self.at(self.now() + WIRE_S, lambda: user.lost(why))
+            self.at(self.now() + WIRE_S, lambda: listener.lost(why))
         else:
             self.at(self.when(self.now()) + WIRE_S, link.open)
         return link
@@ -65,7 +68,7 @@ class Pretended:
 class PretendedLink(Link):
     """A connection to it."""
 
-    def __init__(self, server: Pretended, user: User) -> None:
+    def __init__(self, server: Pretended, user: Listener) -> None:
         super().__init__(TARGET, user, server.now)
         self.server = server
         self.user = user
@@ -119,10 +122,21 @@ class PretendedLink(Link):
                 after = frame.get("after", 0)
                 self.session = frame.get("session") or f"s{len(server.log)}"
                 log = server.log.setdefault(self.session, [])
-                self.tell(type="session", session=self.session, epoch="e", token="t", after=after, resumed=after > 0)
+                known = frame.get("epoch") == server.epoch
+                start = {"session": self.session, "epoch": server.epoch, "token": "t", "after": after}
+                self.tell(type="session", **start, resumed=known)
+                if "epoch" in frame and not known:
+                    self.tell(type="reset", epoch=server.epoch)
+                    after = 0
                 for event in log[after:]:
                     self.tell(**event)
-            case {"type": "message", "data": work} | {"message": work}:
+            case {"type": "message", "data": work, "id": name}:
+                if name not in server.taken[self.session]:
+                    server.taken[self.session].add(name)
+                    self.event(type="user", id=name, data=work)
+                    self.play(work.split())
+                self.tell(type="accepted", id=name, run="r")
+            case {"message": work}:
                 self.play(work.split())
             case {"type": "interrupt"}:
                 for timer in server.going.get(self.session, ()):

@@ -166,6 +166,23 @@ async def test_a_message_whose_answer_was_lost_is_said_again_by_the_same_name() 
     assert crowd.board.tally.faults == {"the connection was lost": 1}
 
 
+async def test_a_reset_brings_all_again_and_only_the_answer_that_goes_counts() -> None:
+    server = Pretended()
+    crowd = Crowd(replace(PLAN, interrupts=0.2), server)
+    running = asyncio.ensure_future(crowd.run())
+    for moment in (8, 12, 16):
+        await asyncio.sleep(moment - server.now())
+        server.epoch = f"e{moment}"
+        for link in [link for link in server.links if not link.gone]:
+            link.break_off()
+    await running
+    tally = crowd.board.tally
+    assert tally.counts["resets"] == 3 * PLAN.connections
+    assert tally.faults == {"the connection was lost": 3 * PLAN.connections}
+    assert not {"doubled", "lost", "unanswered"} & set(tally.counts)
+    assert of(tally, "first").n >= len(list(crowd.due()))
+
+
 async def test_a_refusal_is_counted_and_tried_again() -> None:
     server = Pretended()
     server.refusals = ["refused with HTTP 503 (too_many_connections)"] * 3
