@@ -8,13 +8,12 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from agent_ws.load.link import frame as framed
+
 
 def frame(text: str) -> bytes:
     """A client's text frame, masked with zeros."""
-    data = text.encode()
-    size = len(data)
-    head = bytes([0x81, 0x80 | size]) if size < 126 else bytes([0x81, 0xFE]) + size.to_bytes(2)
-    return head + bytes(4) + data
+    return framed(text.encode())
 
 
 class Wire(Struct, frozen=True):

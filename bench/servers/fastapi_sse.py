@@ -9,7 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 from sse_starlette import EventSourceResponse
 
-from bench.work import RUN, play
+from agent_ws.load.peers.pusher import RUN
+from agent_ws.load.work import play
 
 app = FastAPI()
 encode = msgspec.json.Encoder().encode

@@ -8,10 +8,10 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from agent_ws.events import Content, Emitted, Thinking
+from agent_ws.load.work import TOKEN, play
 from agent_ws.server.serve import make_server
 from agent_ws.settings import Limits, Settings
 from agent_ws.turn import Turn
-from bench.work import TOKEN, play
 
 LIMITS = Limits(
     address_connections=10_000, frame_rate=1e5, frame_burst=1e5, byte_rate=1e9, byte_burst=1e9, session_burst=1e5

@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bench.work import RUN, play
+from agent_ws.load.peers.pusher import RUN
+from agent_ws.load.work import play
 
 
 class Frame(msgspec.Struct, tag_field="type", tag=str.lower, omit_defaults=True):

@@ -1,4 +1,4 @@
-// What bench/work.py says, for servers in Node: the same works, the same absolute schedule.
+// What agent_ws/load/work.py says, for servers in Node: the same works, the same absolute schedule.
 export const TOKEN = "word~ ";
 export const RUN = "0123456789abcdefghijkl";
 
