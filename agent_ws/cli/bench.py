@@ -43,6 +43,8 @@ def add(commands: arguments.Commands) -> None:
     add("--token", default=os.environ.get("AGENT_WS_TOKEN"), help=login)
     peer = "put a plain SSE endpoint and a bare WebSocket pusher under the same load, for the ratio"
     add("--peer", action="store_true", help=peer)
+    provider = "let the server that is started have its tokens from a provider's process, as real agents do"
+    add("--provider", action="store_true", help=provider)
     add("--json", type=Path, metavar="FILE", help="write all figures; - is the output, instead of the table")
     add("--html", type=Path, metavar="FILE", help="write a page with plots, which needs nothing beside it")
     bench.set_defaults(run=_run)
@@ -74,9 +76,10 @@ def _run(options: argparse.Namespace) -> int:
         message=options.message,
         seed=options.seed,
     )
-    what = bench.Bench(
-        plan, target(options.url, options.token) if options.url else None, processes(options.workers), options.peer
-    )
+    if options.url and options.provider:
+        raise ValueError("expected --provider without a URL: the server there has its own agent, got both")
+    server = target(options.url, options.token) if options.url else None
+    what = bench.Bench(plan, server, processes(options.workers), options.peer, options.provider)
     try:
         with screen.Course() as course:
             found = asyncio.run(bench.bench(what, course))

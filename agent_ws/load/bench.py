@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .peers import OURS, PEERS, PUSHER, running
+from .peers import OURS, PEERS, PUSHER, SSE, running
 from .plan import Plan
 from .probe import fitted
 from .report import Ceiling, Report, report, result, warnings
@@ -44,6 +44,8 @@ class Bench(Struct):
     """None: our own server, which is started for it."""
     workers: int
     peer: bool = False
+    provider: bool = False
+    """Our own server's agent has its tokens from a provider's process, as a real one does."""
 
 
 class _Stop:
@@ -96,7 +98,10 @@ async def bench(what: Bench, screen: Screen) -> Report:
         target = what.target
         title = OURS.title
         if target is None:
-            own = await servers.enter_async_context(running(OURS))
+            ports: list[str] = []
+            if what.provider:
+                ports.append(str((await servers.enter_async_context(running(SSE))).target.port))
+            own = await servers.enter_async_context(running(OURS, *ports))
             target, pid = own.target, own.pid
         elif target.local:
             pid = listener(target.port)

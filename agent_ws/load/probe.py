@@ -22,6 +22,8 @@ PROBE = 5
 ASKED = "What can you do?"
 """What another agent is asked, where nobody says what."""
 PROBE_S = 60.0
+UNAUTHORIZED = 401
+LOGIN = "wants a login, and has got none or another: --token, or AGENT_WS_TOKEN in the environment"
 
 
 class NoServer(RuntimeError):
@@ -65,7 +67,7 @@ async def _ask(target: Target, message: str) -> Seen:
                 seen.seconds = clock() - began
     except InvalidStatus as error:
         status = error.response.status_code
-        what = "it wants a login (--token)" if status == 401 else "is that the server's address?"  # noqa: PLR2004 - HTTP's
+        what = f"it {LOGIN}" if status == UNAUTHORIZED else "is that the server's address?"
         raise NoServer(f"{url} refused the WebSocket with HTTP {status}: {what}") from None
     except TimeoutError:
         raise NoServer(f"expected an answer from {url} within {PROBE_S:g} s, got none") from None
@@ -84,6 +86,8 @@ def _take(frame: dict[str, Any], seen: Seen) -> bool:
         case "content":
             seen.pieces += 1
             seen.text += str(frame.get("data"))
+        case "error" if frame.get("code") == "unauthorized":
+            raise NoServer(f"the server {LOGIN}")
         case "error" | "rejected" if not (frame.get("code") == "agent_error" and seen.text == ""):
             raise NoServer(f"expected an answer, got {frame['type']}: {frame.get('code')} ({frame.get('message')})")
         case "done" | "error":

@@ -27,7 +27,8 @@ class Peer(Struct, frozen=True):
 
 OURS = Peer("agent_ws", "own", "agent_ws")
 PUSHER = Peer("bare WebSocket pusher", "pusher", "plain")
-PEERS = {"pusher": PUSHER, "sse": Peer("plain SSE endpoint", "sse", "events", "/stream")}
+SSE = Peer("plain SSE endpoint", "sse", "events", "/stream")
+PEERS = {"pusher": PUSHER, "sse": SSE}
 
 
 class DidNotStart(RuntimeError):
@@ -42,12 +43,13 @@ class Running(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def running(peer: Peer) -> AsyncGenerator[Running]:
+async def running(peer: Peer, *arguments: str) -> AsyncGenerator[Running]:
     """Run it inside. Raises `DidNotStart`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         f"{__name__}.{peer.module}",
+        *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for who measures

@@ -5,6 +5,7 @@ The one rule: nothing is tuned, and nothing is made slow. It encodes with msgspe
 
 import socket
 from collections.abc import AsyncGenerator
+from urllib.parse import quote
 
 import msgspec
 import uvicorn
@@ -27,6 +28,11 @@ class Content(msgspec.Struct, tag_field="type", tag="content"):
 
 
 encode = msgspec.json.Encoder().encode
+
+
+def request(work: str) -> bytes:
+    """What asks for an answer."""
+    return f"GET /stream?work={quote(work)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 async def _events(work: str) -> AsyncGenerator[bytes]:
