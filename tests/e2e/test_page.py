@@ -486,6 +486,19 @@ async def test_an_outline_fills_in_and_a_section_can_be_skipped(make_site: MakeS
     await expect(sections.locator(".flow")).to_have_text(["An idea.", "A long pr", "The end."])
 
 
+async def test_a_title_has_its_marks_as_marks(make_site: MakeSite) -> None:
+    async def agent(turn: Turn) -> None:
+        turn.outline(s1="`cursor.py` and *the* [log](https://example.org/) &amp; <b>")
+        await asyncio.sleep(60)
+
+    tab = await (await make_site(agent)).tab()
+    await tab.say("Write")
+    title = tab.answer.locator(".section h3")
+    await expect(title).to_have_text("cursor.py and the log & <b>")
+    assert [await title.locator(mark).inner_text() for mark in ("code", "em", "a")] == ["cursor.py", "the", "log"]
+    await expect(tab.page.get_by_role("region", name="cursor.py and the log & <b>", exact=True)).to_be_visible()
+
+
 async def test_agents_stand_side_by_side_and_one_can_be_stopped(make_site: MakeSite) -> None:
     gate = asyncio.Event()
 

@@ -5,7 +5,7 @@
  * string, so no markup in it can ever act; HTML in it is shown as it was written.
  */
 
-import type { MarkedToken, Token, Tokens } from "marked";
+import { Lexer, type MarkedToken, type Token, type Tokens } from "marked";
 import type { ComponentChild, VNode } from "preact";
 import { useRef } from "preact/hooks";
 import { memo } from "../memo.ts";
@@ -33,6 +33,32 @@ export const Markdown = memo(({ text, growing }: Props) => {
 const Drawn = memo(({ block: { token, raw }, growing }: { block: Block; growing: boolean }) =>
   token === null ? <p class="raw">{raw}</p> : block(token, growing),
 );
+
+/** A title: a line in which nothing but words can be marked. */
+export const Title = memo(({ text }: { text: string }) => inline(line(text)));
+
+/** A title's words alone, for what reads aloud and for names. */
+export function titleWords(text: string): string {
+  return words(line(text));
+}
+
+function line(text: string): readonly Token[] {
+  try {
+    return Lexer.lexInline(text, { gfm: true });
+  } catch {
+    return [{ type: "text", raw: text, text }]; // nested deeper than the stack
+  }
+}
+
+function words(tokens: readonly Token[]): string {
+  return tokens
+    .map((given) => {
+      const token = given as MarkedToken;
+      if ("tokens" in token && token.tokens) return words(token.tokens);
+      return token.type === "codespan" || token.type === "escape" ? token.text : decoded(token.raw);
+    })
+    .join("");
+}
 
 function block(given: Token, growing = false): VNode {
   const token = given as MarkedToken;

@@ -4,6 +4,7 @@ import type { AgentView, Block, OutlineView, SectionView, StatusView } from "age
 import type { ComponentChild } from "preact";
 import { useContext } from "preact/hooks";
 import { asking, type Part } from "../chat.ts";
+import { Title, titleWords } from "../markdown/Markdown.tsx";
 import { memo } from "../memo.ts";
 import { AGENTS, SECTIONS, STATES } from "../words.ts";
 import { Context } from "./context.ts";
@@ -126,11 +127,14 @@ function Outline({ outline: { sections } }: { outline: OutlineView }) {
 
 const Section = memo(({ section: view, early }: { section: SectionView; early: boolean }) => {
   const { section, title, state, redo, blocks } = view;
-  const name = title || section;
+  const marked = title || section;
+  const name = titleWords(marked);
   return (
     <section class="section" data-state={state} aria-label={name}>
       <header>
-        <h3>{name}</h3>
+        <h3>
+          <Title text={marked} />
+        </h3>
         <span class="note">{SECTIONS[state]}</span>
         {(state === "open" || (early && state === "planned")) && (
           <PartButton part={{ section }} words="Skip" doing="Skipping…" name={name} />
