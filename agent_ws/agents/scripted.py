@@ -5,40 +5,16 @@ step says so.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Sequence
-from typing import TypeAlias
 
-from msgspec import Struct
-
+from .. import recording
 from ..events import Emitted
 from ..turn import Turn
+from .recorded import scripts
+from .steps import Ask, Gate, Hear, Raise, Report, Step, Wait
 
-
-class Wait(Struct, frozen=True):
-    """Let `seconds` pass on the loop's clock."""
-
-    seconds: float
-
-
-class Raise(Struct, frozen=True):
-    """Fail with `error`."""
-
-    error: BaseException
-
-
-class Gate(asyncio.Event):
-    """Wait until the test opens it with `set()`. Once open it stays open, until `clear()`.
-
-    `await gate.reached.wait()` returns when an agent stands at it: everything before it was written then.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reached = asyncio.Event()
-
-
-Step: TypeAlias = str | Emitted | Wait | Gate | Raise
-"""A `str` is text; an event is written as it is."""
+__all__ = ["Ask", "Gate", "Hear", "Raise", "Report", "Scripted", "Step", "Wait"]
 
 
 class Scripted:
@@ -55,6 +31,17 @@ class Scripted:
         self.turns: list[Turn] = []
         self._scripts = (script, *later)
 
+    @classmethod
+    def recorded(cls, path: str | os.PathLike[str], *, speed: float = 1.0) -> "Scripted":
+        """An agent that does what the agent of a recording did (`agent-ws record`), run by run, at the same moments, or
+        `speed` times as fast; `math.inf`: without a pause. So a provider is asked once, and its answers are there for
+        every test.
+
+        It asks what was asked, and takes what was said meanwhile, where that was. A run that was stopped goes as far as
+        the recording does, and is done. Raises `ValueError` for what is no recording, with the line.
+        """
+        return cls(*scripts(recording.read(path), speed))
+
     async def __call__(self, turn: Turn) -> AsyncGenerator[str | Emitted]:
         """An agent, see `turn.Agent`."""
         script = self._scripts[min(len(self.turns), len(self._scripts) - 1)]
@@ -68,5 +55,13 @@ class Scripted:
                     await step.wait()
                 case Raise(error=error):
                     raise error
+                case Ask():
+                    await turn.ask(step.kind, step.prompt, data=step.data, tool=step.tool)
+                case Hear(messages=messages):
+                    heard = 0
+                    while heard < messages:
+                        heard += len(await turn.wait_steered())
+                case Report():
+                    turn.report(step.usage, step.stop_reason)
                 case _:
                     yield step
