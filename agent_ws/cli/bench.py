@@ -78,8 +78,12 @@ def _run(options: argparse.Namespace) -> int:
     )
     if options.url and options.provider:
         raise ValueError("expected --provider without a URL: the server there has its own agent, got both")
+    for file in (options.json, options.html):
+        if file is not None and not file.parent.is_dir():  # told now, and not when all is measured
+            raise ValueError(f"expected a file in a folder that is there, got {str(file)!r}")
     server = target(options.url, options.token) if options.url else None
-    what = bench.Bench(plan, server, processes(options.workers), options.peer, options.provider)
+    workers = processes(options.workers)
+    what = bench.Bench(plan=plan, target=server, workers=workers, peer=options.peer, provider=options.provider)
     try:
         with screen.Course() as course:
             found = asyncio.run(bench.bench(what, course))

@@ -23,6 +23,8 @@ from .target import Target
 CALIBRATION = Plan(connections=64, tokens=1500, rate=800, think=0.001, interrupts=0, drops=0, seconds=1.5, warm=0.8)
 """More than a server that does nothing can send, so that the generator is what is full."""
 
+NO_RESUME = "The peers have no resume: what was still to come of an answer when its connection was lost is gone."
+
 
 class Screen(Protocol):
     """Where the course of it is shown."""
@@ -36,14 +38,15 @@ class Screen(Protocol):
         ...
 
 
-class Bench(Struct):
+class Bench(Struct, kw_only=True):
     """What is to be done."""
 
     plan: Plan
     target: Target | None
     """None: our own server, which is started for it."""
-    workers: int
+    workers: int = 1
     peer: bool = False
+    calibration: Plan = CALIBRATION
     provider: bool = False
     """Our own server's agent has its tokens from a provider's process, as a real one does."""
 
@@ -113,7 +116,7 @@ async def bench(what: Bench, screen: Screen) -> Report:
                 f"{plan.message!r}, its pieces of text count as tokens, and nobody knows when they were due."
             )
         async with running(PUSHER) as pusher:
-            outcome = await load("the generator itself", pusher.target, CALIBRATION, pusher.pid)
+            outcome = await load("the generator itself", pusher.target, what.calibration, pusher.pid)
             cpu, tokens = sum(outcome.busy), outcome.tally.counts.get("tokens", 0)
             if cpu and tokens:
                 each = cpu * outcome.seconds / tokens
@@ -127,6 +130,8 @@ async def bench(what: Bench, screen: Screen) -> Report:
                     same = replace(plan, message=None)
                     outcome = await load(peer.title, server.target, same, server.pid)
                     found.results.append(result(name, peer.title, outcome))
+    if what.peer:
+        found.notes.append(NO_RESUME)
     for each in found.results:
         found.notes += warnings(each)
     found.cut = stop.pressed

@@ -17,6 +17,7 @@ from ..tasks import Tasks
 from .answer import Board
 from .link import clock, new_event_loop
 from .live import Live
+from .peers.process import open_files
 from .plan import Plan
 from .tally import Tally
 from .target import Target
@@ -117,6 +118,7 @@ async def _main() -> None:
 
 def main() -> None:
     """Do one task."""
+    open_files()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

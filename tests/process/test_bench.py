@@ -23,6 +23,8 @@ from agent_ws.load.target import Target, target
 
 AGENT = "agent_ws.load.work:agent"
 PLAN = Plan(connections=8, tokens=20, rate=50, think=0.1, interrupts=0.3, drops=0.3, seconds=2, warm=0.5)
+BRIEF = Plan(connections=2, tokens=50, rate=100, think=0.1, interrupts=0, drops=0, seconds=0.5, warm=0.1)
+"""A calibration that nobody looks at."""
 
 
 class Watched:
@@ -94,7 +96,10 @@ async def test_the_command_measures_a_server_and_its_peers(tmp_path: Path) -> No
 async def test_a_stall_is_in_the_figures_of_all_who_came_in_it(serve: Serve) -> None:
     server = await serve("napping:agent", store="memory")
     plan = Plan(connections=20, tokens=10, rate=20, think=0.3, interrupts=0, drops=0, seconds=4, warm=1)
-    found = await bench(Bench(plan, target(f"http://127.0.0.1:{await server.port()}"), workers=2), Watched())
+    found = await bench(
+        Bench(plan=plan, target=target(f"http://127.0.0.1:{await server.port()}"), workers=2, calibration=BRIEF),
+        Watched(),
+    )
     (result,) = found.results
     due = sum(
         plan.warm <= step.due < plan.warm + plan.seconds
@@ -115,7 +120,7 @@ async def test_a_stall_is_in_the_figures_of_all_who_came_in_it(serve: Serve) -> 
 async def test_ctrl_c_ends_it_with_a_report() -> None:
     screen = Watched(lambda: os.kill(os.getpid(), signal.SIGINT))
     plan = msgspec.structs.replace(PLAN, seconds=600)
-    found = await bench(Bench(plan, None, workers=1, peer=True), screen)
+    found = await bench(Bench(plan=plan, target=None, workers=1, peer=True, calibration=BRIEF), screen)
     assert found.cut
     assert [result.name for result in found.results] == ["server"], "its peers are not begun any more"
     assert found.results[0].seconds < 60
@@ -129,7 +134,7 @@ async def test_ctrl_c_before_there_is_anything_ends_it_at_once() -> None:
             super().begin(title, plan)
             os.kill(os.getpid(), signal.SIGINT)
 
-    found = await bench(Bench(PLAN, None, workers=1), Early())
+    found = await bench(Bench(plan=PLAN, target=None, workers=1, calibration=BRIEF), Early())
     assert found.cut
     assert found.results == []
     assert not psutil.Process().children()
@@ -141,7 +146,7 @@ async def test_a_process_that_dies_is_told_and_the_others_go_on() -> None:
         assert len(workers) == 2
         workers[0].kill()
 
-    found = await bench(Bench(PLAN, None, workers=2), Watched(kill))
+    found = await bench(Bench(plan=PLAN, target=None, workers=2, calibration=BRIEF), Watched(kill))
     (result,) = found.results
     assert result.faults == {"a process of the load ended early, with status -9": 1}
     assert result.times["first"].n > 0
@@ -149,7 +154,10 @@ async def test_a_process_that_dies_is_told_and_the_others_go_on() -> None:
 
 async def test_connections_that_are_refused_are_told(serve: Serve) -> None:
     server = await serve(AGENT, "--address-connections", "4", store="memory")
-    found = await bench(Bench(PLAN, target(f"http://127.0.0.1:{await server.port()}"), workers=1), Watched())
+    found = await bench(
+        Bench(plan=PLAN, target=target(f"http://127.0.0.1:{await server.port()}"), workers=1, calibration=BRIEF),
+        Watched(),
+    )
     (result,) = found.results
     assert set(result.faults) == {"refused with HTTP 503 (too_many_connections)"}
     assert result.counts["unanswered"] > 0, "who is never let in waits"
@@ -166,16 +174,18 @@ async def test_a_login_is_asked_for_and_taken(serve: Serve, tmp_path: Path) -> N
     server = await serve(AGENT, "--tokens", str(tmp_path / "tokens"), store="memory")
     url = f"http://127.0.0.1:{await server.port()}"
     with pytest.raises(NoServer, match="wants a login"):
-        await bench(Bench(PLAN, target(url), workers=1), Watched())
+        await bench(Bench(plan=PLAN, target=target(url), workers=1, calibration=BRIEF), Watched())
     token = said.decode().split()[-1]
-    found = await bench(Bench(PLAN, target(url, token), workers=1), Watched())
+    found = await bench(Bench(plan=PLAN, target=target(url, token), workers=1, calibration=BRIEF), Watched())
     assert found.results[0].faults == {}
     assert found.results[0].times["resume"].n > 0
 
 
 async def test_another_agent_is_measured_as_far_as_it_can_be(serve: Serve) -> None:
     server = await serve("agent_ws.agents.demo:demo", store="memory")
-    found = await bench(Bench(PLAN, target(f"127.0.0.1:{await server.port()}"), workers=1), Watched())
+    found = await bench(
+        Bench(plan=PLAN, target=target(f"127.0.0.1:{await server.port()}"), workers=1, calibration=BRIEF), Watched()
+    )
     (result,) = found.results
     assert found.plan.message == "What can you do?"
     assert "not the load's own" in found.notes[0]
@@ -190,4 +200,4 @@ async def test_nobody_there_is_one_sentence() -> None:
     assert b"nothing answers at ws://127.0.0.1:1/ws" in err
     assert b"Traceback" not in err
     with pytest.raises(NoServer, match="nothing answers"):
-        await bench(Bench(PLAN, Target("127.0.0.1", 1), workers=1), Watched())
+        await bench(Bench(plan=PLAN, target=Target("127.0.0.1", 1), workers=1, calibration=BRIEF), Watched())

@@ -6,6 +6,18 @@ The one rule: they end with who started them, however that one ended.
 import os
 import sys
 import threading
+from contextlib import suppress
+
+if sys.platform != "win32":
+    import resource
+
+
+def open_files() -> None:
+    """Let this process have as many connections as the system allows it."""
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # a system that allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def begin(port: int) -> None:
@@ -16,6 +28,7 @@ def begin(port: int) -> None:
 
 def leave_with_parent() -> None:
     """End this process when its input ends."""
+    open_files()
 
     def watch() -> None:
         sys.stdin.buffer.read()
