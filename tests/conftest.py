@@ -25,6 +25,7 @@ ORDER = (
     "schedules",
     "client",
     "scenarios",
+    "docs",
     "proofs",
     "process",
     "e2e",

@@ -1,4 +1,4 @@
-"""What PATTERNS.md shows works as it is printed, and can be stopped at every step of the event loop."""
+"""What docs/patterns.md shows works as it is printed, and can be stopped at every step of the event loop."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from agent_ws.settings import Settings
 from agent_ws.testing.invariants import check_log
 from agent_ws.turn import Agent
 
-PAGE = (Path(__file__).parents[1] / "PATTERNS.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "patterns.md").read_text()
 BLOCKS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE))
 SAID = "One word. Two words! "
 """What the model says to everything, word by word."""
