@@ -9,6 +9,7 @@ import {
   type HttpRequest,
   type HttpResponse,
   type Notice,
+  type Nudges,
   Refused,
   type Socket,
 } from "agent-ws-client";
@@ -58,6 +59,14 @@ class World {
   readonly notices: Notice[] = [];
   nudge: (why: "online" | "visible") => void = () => {};
   listens = false;
+  /** Null: those of the place that the test runs in. */
+  nudges: Nudges | null = (nudge) => {
+    this.nudge = nudge;
+    this.listens = true;
+    return () => {
+      this.listens = false;
+    };
+  };
   client!: Client;
   #timers: { at: number; call: () => void }[] = [];
 
@@ -82,13 +91,7 @@ class World {
             this.#timers = this.#timers.filter((other) => other !== timer);
           };
         },
-        nudges: (nudge) => {
-          this.nudge = nudge;
-          this.listens = true;
-          return () => {
-            this.listens = false;
-          };
-        },
+        ...(this.nudges && { nudges: this.nudges }),
         ...options.platform,
       },
     });
@@ -440,4 +443,44 @@ test("without a socket and without fetch there is nothing to be done", () => {
     () => connect("https://host", { platform: { WebSocket: undefined, fetch: undefined } }),
     /expected a WebSocket or fetch/,
   );
+});
+
+test("the events of a browser bring it back, until it is closed", async () => {
+  const page = new EventTarget();
+  const document = Object.assign(new EventTarget(), { hidden: true });
+  const own = {
+    addEventListener: page.addEventListener.bind(page),
+    removeEventListener: page.removeEventListener.bind(page),
+    document,
+  };
+  Object.assign(globalThis, own);
+  try {
+    const world = new World();
+    world.nudges = null;
+    const client = await world.open();
+    const attempts = (): number => world.sockets.length;
+    const lose = (): void => world.socket.onclose?.({ code: 1006, reason: "" });
+    lose();
+    document.dispatchEvent(new Event("visibilitychange"));
+    await turn();
+    assert.equal(attempts(), 1, "nobody looks at it");
+    document.hidden = false;
+    document.dispatchEvent(new Event("visibilitychange"));
+    await turn();
+    assert.equal(attempts(), 2);
+    lose();
+    page.dispatchEvent(new Event("online"));
+    await turn();
+    assert.equal(attempts(), 3);
+    client.close();
+    client.connect(); // it would listen again, were it still there
+    await turn();
+    lose();
+    page.dispatchEvent(new Event("online"));
+    document.dispatchEvent(new Event("visibilitychange"));
+    await turn();
+    assert.equal(attempts(), 4);
+  } finally {
+    for (const name of Object.keys(own)) delete (globalThis as Record<string, unknown>)[name];
+  }
 });
