@@ -24,16 +24,14 @@ import type {
   Hello,
   Interrupt,
   Pause,
-  Pong,
   Rejected,
-  Reply,
   Reset,
   Say,
   ServerControl,
   ServerEvent,
   SessionFrame,
 } from "./frames.js";
-import { bytes } from "./text.js";
+import { Outbox } from "./outbox.js";
 
 /** The longest wait before attempt n is `min(MOST, FIRST * 2 ** n)`, the wait itself any time up to that. */
 export const BACKOFF = { FIRST: 500, MOST: 15_000 } as const;
@@ -116,14 +114,6 @@ interface Cursor {
   part: number;
 }
 
-interface Kept {
-  readonly frame: Say | Interrupt | Reply;
-  /** The ping behind it, whose answer shows that an interrupt was heard. 0: it has not been sent on this connection. */
-  mark: number;
-  /** It has been sent on some connection. */
-  sent: boolean;
-}
-
 export class Core {
   #session: string | undefined;
   #token: string | undefined;
@@ -139,8 +129,7 @@ export class Core {
   /** `session` has opened the stream, and no `reset` is due. */
   #mayCome = false;
   #messageBytes = Number.POSITIVE_INFINITY;
-  /** What is not known to have been heard: key to frame, in the order in which it was done. */
-  readonly #kept = new Map<string, Kept>();
+  readonly #outbox = new Outbox();
   /** Messages that were withdrawn when they had left: their runs are stopped as soon as they are known. */
   readonly #unwanted = new Set<string>();
   /** Runs that have no ending; true: it has begun. */
@@ -154,7 +143,6 @@ export class Core {
   #works: Wire | null = null;
   #openedAt = 0;
   #restarting = false;
-  #marks = 0;
   #heard = 0;
   /** Until when something must be heard. */
   #deadline: number | null = null;
@@ -169,7 +157,7 @@ export class Core {
     this.#token = options.token;
     this.#wires = options.wires ?? ["ws", "sse"];
     this.#wire = this.#wires[0] ?? "ws";
-    for (const frame of options.outbox ?? []) this.#keep(`message ${frame.id}`, frame).sent = true;
+    for (const frame of options.outbox ?? []) this.#outbox.keep(`message ${frame.id}`, frame).sent = true;
   }
 
   get state(): State {
@@ -183,7 +171,7 @@ export class Core {
 
   /** Messages without an outcome, in their order; `sent`: they may have arrived. */
   get pending(): readonly { readonly frame: Say; readonly sent: boolean }[] {
-    return [...this.#kept.values()].flatMap(({ frame, sent }) => (frame.type === "message" ? [{ frame, sent }] : []));
+    return this.#outbox.messages;
   }
 
   /** What to open a connection with. */
@@ -275,7 +263,7 @@ export class Core {
   // What the person does
 
   send(frame: Say & { readonly id: string }, now: number): Action[] {
-    this.#keep(`message ${frame.id}`, frame);
+    this.#outbox.keep(`message ${frame.id}`, frame);
     return this.#say(now);
   }
 
@@ -304,16 +292,16 @@ export class Core {
     const going = [...this.#runs].find(([, begun]) => begun)?.[0];
     if (run !== undefined || agent !== undefined || section !== undefined) {
       const whole = frame(run ?? going, seen);
-      this.#keep(`interrupt ${JSON.stringify(whole)}`, whole);
+      this.#outbox.keep(`interrupt ${JSON.stringify(whole)}`, whole);
     } else {
       for (const { frame } of this.pending) this.#withdraw(frame.id as string);
       const open = this.#state.name === "open";
       if (open) this.#send(frame(undefined, seen));
       for (const [name, begun] of this.#runs) {
-        const kept = this.#keep(`interrupt ${name}`, frame(name, begun ? seen : undefined));
-        if (open) kept.mark = this.#marks + 1; // what was just said covers them
+        const kept = this.#outbox.keep(`interrupt ${name}`, frame(name, begun ? seen : undefined));
+        if (open) this.#outbox.cover(kept); // by what was just said
       }
-      if (open) this.#mark();
+      if (open) this.#send(this.#outbox.mark());
     }
     if (this.#state.name === "waiting") this.#connect(now); // a Stop can't wait for a back-off
     return this.#say(now);
@@ -321,7 +309,7 @@ export class Core {
 
   /** Answer a request. */
   reply(request: string, data: unknown, now: number): Action[] {
-    this.#keep(`reply ${request}`, { type: "reply", request, data });
+    this.#outbox.keep(`reply ${request}`, { type: "reply", request, data });
     return this.#say(now);
   }
 
@@ -343,7 +331,7 @@ export class Core {
   #connect(now: number): void {
     this.#wire = this.#choose();
     this.#mayCome = false;
-    for (const kept of this.#kept.values()) kept.mark = 0;
+    this.#outbox.renew();
     this.#againAt = null;
     this.#deadline = now + OPENING;
     this.#become({ name: "connecting", wire: this.#wire, restarting: this.#restarting });
@@ -377,7 +365,7 @@ export class Core {
     const opened = this.#state.name === "open";
     if (opened && now - this.#openedAt >= STABLE) this.#attempt = 0;
     if (!opened && comesBack(code) && ++this.#failed >= LOYALTY) this.#works = null; // else the wire did work
-    const speaks = code === IDLE && this.#kept.size > 0;
+    const speaks = code === IDLE && !this.#outbox.empty;
     if (!comesBack(code) && !speaks) {
       const state: State = code === IDLE ? { name: "resting", code } : { name: "closed", code, reason };
       return this.#end(state);
@@ -422,7 +410,7 @@ export class Core {
       case "error":
         return this.#error(frame, now);
       case "pong":
-        return this.#pong(frame);
+        return this.#outbox.heard(Number(frame.data ?? 0));
       default:
         frame satisfies never; // what a newer server says and we don't know is ignored
         return undefined;
@@ -462,7 +450,7 @@ export class Core {
         this.#runs.delete(event.run);
         break;
       case "resolved":
-        this.#kept.delete(`reply ${event.request}`);
+        this.#outbox.forget(`reply ${event.request}`);
         break;
       default:
         break;
@@ -474,42 +462,27 @@ export class Core {
     const unwanted = this.#unwanted.has(frame.id) && frame.outcome !== "steered"; // what steers is no run of its own
     this.#settle(frame.id, frame);
     if (!unwanted) return;
-    this.#keep(`interrupt ${frame.run}`, { type: "interrupt", run: frame.run });
+    this.#outbox.keep(`interrupt ${frame.run}`, { type: "interrupt", run: frame.run });
     this.#flush();
   }
 
   #settle(id: string, outcome: Outcome): void {
     this.#unwanted.delete(id);
-    if (this.#kept.delete(`message ${id}`)) this.#do({ do: "outcome", outcome });
+    if (this.#outbox.forget(`message ${id}`)) this.#do({ do: "outcome", outcome });
   }
 
   #error(frame: ErrorFrame, now: number): void {
-    const kept = this.#kept.get(`reply ${frame.about}`);
+    const kept = this.#outbox.get(`reply ${frame.about}`);
     if (kept !== undefined && frame.code === "rate_limited") {
       kept.mark = 0;
       this.#againAt = now + AGAIN;
     } else if (kept !== undefined) {
-      this.#kept.delete(`reply ${frame.about}`);
+      this.#outbox.forget(`reply ${frame.about}`);
     }
     this.#do({ do: "error", error: frame });
   }
 
-  /** Frames are served in their order, so whatever was said before this ping has been heard. */
-  #pong({ data }: Pong): void {
-    const mark = Number(data ?? 0);
-    for (const [key, kept] of this.#kept) {
-      if (kept.frame.type === "interrupt" && kept.mark > 0 && kept.mark <= mark) this.#kept.delete(key);
-    }
-  }
-
   // The outbox
-
-  #keep(key: string, frame: Kept["frame"]): Kept {
-    const kept = { frame, mark: 0, sent: false };
-    this.#kept.delete(key); // the newest is the last
-    this.#kept.set(key, kept);
-    return kept;
-  }
 
   #say(now: number): Action[] {
     if (this.#state.name === "resting") this.#connect(now);
@@ -520,37 +493,14 @@ export class Core {
   /** Send what has not been sent on this connection. */
   #flush(): void {
     this.#againAt = null;
-    let marked = false;
-    for (const [key, kept] of this.#kept) {
-      if (kept.mark > 0) continue;
-      const { frame } = kept;
-      if (frame.type === "message" && bytes(JSON.stringify(frame)) > this.#messageBytes) {
-        this.#refuse(frame.id as string);
-        continue;
-      }
-      if (frame.type === "interrupt" && frame.redo && kept.sent) {
-        this.#kept.delete(key); // heard twice, it would be written a third time
-        continue;
-      }
-      this.#send(frame);
-      kept.mark = this.#marks + 1;
-      kept.sent = true;
-      marked ||= frame.type === "interrupt";
+    for (const frame of this.#outbox.flush(this.#messageBytes)) {
+      if (frame.type === "rejected") this.#settle(frame.id, frame);
+      else this.#send(frame);
     }
-    if (marked) this.#mark();
-  }
-
-  #mark(): void {
-    this.#send({ type: "ping", data: String(++this.#marks) });
-  }
-
-  #refuse(id: string): void {
-    const message = `expected a message of at most ${this.#messageBytes} bytes, got a longer one`;
-    this.#settle(id, { type: "rejected", id, code: "message_too_big", message });
   }
 
   #withdraw(id: string): void {
-    const kept = this.#kept.get(`message ${id}`);
+    const kept = this.#outbox.get(`message ${id}`);
     if (kept === undefined) return;
     if (kept.sent) this.#unwanted.add(id);
     else this.#settle(id, { type: "withdrawn", id });
