@@ -18,6 +18,7 @@ from ..events import (
     Done,
     Error,
     Event,
+    Interrupted,
     Request,
     Resolved,
     SectionEnd,
@@ -29,7 +30,7 @@ from ..events import (
     ToolStart,
 )
 from ..recording import Closed, FromServer, Recording
-from .steps import Ask, Hear, Raise, Report, Step, Wait
+from .steps import Ask, Gate, Hear, Raise, Report, Step, Wait
 
 TOLD = tuple[float, Event]
 """An event, and when it came."""
@@ -129,6 +130,8 @@ def _step(event: Event) -> Step | None:
             return Ask(kind, prompt, data, tool)
         case Done(usage=usage, stop_reason=reason):
             return Report(usage, reason) if usage is not None or reason else None
+        case Interrupted():
+            return Gate()
         case Error(code=code, message=message):
             return Raise(RunError(message, code=code if code in CODES else "agent_error"))
         case _:

@@ -38,7 +38,8 @@ class Scripted:
         every test.
 
         It asks what was asked, and takes what was said meanwhile, where that was. A run that was stopped goes as far as
-        the recording does, and is done. Raises `ValueError` for what is no recording, with the line.
+        the recording does, and stands there until it is stopped again. Raises `ValueError` for what is no recording,
+        with the line.
         """
         return cls(*scripts(recording.read(path), speed))
 

@@ -145,3 +145,37 @@ async def test_recorded_clients_at_a_server(
     replay = await Server.start("-m", "agent_ws", "replay", str(tmp_path / "r.ndjson"), "--to", "127.0.0.1:1")
     assert await replay.exit() == 3
     assert replay.output.startswith("agent-ws: can't reach http://127.0.0.1:1: ")
+
+
+async def test_a_log_out_of_a_store_and_who_looks_on(serve: Serve, tmp_path: Path) -> None:
+    store = f"sqlite:{tmp_path}/test.db"
+    server = await serve("echo")
+    tab = Tab(server)
+    await tab.connect()
+    await tab.until("settled", run=await tab.say("hi", id="c1"))
+    take = ("-m", "agent_ws", "record")
+    session, token = tab.session["session"], tab.session["token"]
+    url = f"http://127.0.0.1:{await server.port()}"
+    onlooker = await Server.start(*take, str(tmp_path / "w"), url, "--session", session, "--token", token)
+    await onlooker.says("looks on")
+    await tab.until("settled", run=await tab.say("ho", id="c2"))
+    await tab.leave()
+    server.terminate()  # which ends the onlooker too
+    assert await server.exit() == 0
+    assert await onlooker.exit() == 0
+    assert token not in (tmp_path / "w").read_text()
+    taken = await Server.start(*take, str(tmp_path / "l"), "--session", session, "--store", store)
+    assert await taken.exit() == 0
+    for name in ("w", "l"):
+        kinds = [line.value["type"] for line in read(tmp_path / name).lines if isinstance(line, FromServer)]
+        assert (kinds.count("done"), kinds.count("settled")) == (2, 2), name
+    for options, status, why in (
+        (("--store", f"sqlite:{tmp_path}/none.db"), 2, "expected a store that is there"),
+        (("--store", store), 2, "expected a session of sqlite:"),
+        ((url,), 3, "can't look on at"),
+    ):
+        wrong = await Server.start(*take, str(tmp_path / "x"), *options, "--session", "nobody's")
+        assert await wrong.exit() == status
+        assert why in wrong.output
+        assert not (tmp_path / "x").exists()
+    assert not (tmp_path / "none.db").exists()
