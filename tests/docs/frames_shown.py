@@ -23,7 +23,12 @@ def check_frames(block: Block) -> None:
     """Each line is a frame. Raises `AssertionError`."""
     for line in filter(None, block.text.splitlines()):
         frame: dict[str, Any] = json.loads(line)
-        assert any(_is(name, frame) for name in _known()), f"{block}: expected a frame, got {line}"
+        assert frames_of(frame), f"{block}: expected a frame, got {line}"
+
+
+def frames_of(frame: dict[str, Any]) -> list[str]:
+    """The definitions of the schema that it is one of."""
+    return [name for name in _known() if "properties" in _known()[name] and _is(name, frame)]
 
 
 def _is(name: str, frame: dict[str, Any]) -> bool:
