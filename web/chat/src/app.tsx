@@ -4,7 +4,7 @@ import type { RefObject } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Announcer } from "./announce.ts";
 import { Chat, type ChatView, type Known } from "./chat.ts";
-import { Conversations, type Conversation as Listed } from "./conversations.ts";
+import { Conversations, titled } from "./conversations.ts";
 import { asJson, asMarkdown, download } from "./export.ts";
 import { useFollowing } from "./follow.ts";
 import { Composer, keep } from "./frame/Composer.tsx";
@@ -24,7 +24,9 @@ const REFUSED = "This token is not valid, or not any more.";
 const WIDE = "(min-width: 64rem)";
 
 const login = new Login();
-const conversations = new Conversations();
+const conversations = new Conversations(login);
+const search = (words: string) => conversations.search(words);
+const more = () => conversations.more();
 
 function address(): string | undefined {
   return location.hash.slice(1) || undefined;
@@ -41,13 +43,13 @@ function first(): Chat {
   const session = address() ?? conversations.last?.session;
   if (session === undefined) return open({ session: undefined, token: undefined });
   history.replaceState(null, "", `#${session}`);
-  return open({ session, token: conversations.get(session)?.token });
+  return open({ session, token: conversations.token(session) });
 }
 
 export function App() {
   const [chat, setChat] = useState(first);
   const view = useStore(chat);
-  const all = useStore(conversations);
+  const list = useStore(conversations);
   const field = useRef<HTMLTextAreaElement>(null);
   const focus = useCallback(() => field.current?.focus(), []);
   const [menu, setMenu] = useState(() => matchMedia(WIDE).matches);
@@ -70,13 +72,13 @@ export function App() {
   useEffect(() => {
     const moved = () => {
       const session = address();
-      if (session !== chat.known.session) change({ session, token: session && conversations.get(session)?.token });
+      if (session !== chat.known.session) change({ session, token: session && conversations.token(session) });
     };
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, [chat, change]);
 
-  const { title, known } = useListed(chat, view, all);
+  const title = useListed(chat, view);
   const ask = useLogin(chat, view);
 
   useEffect(() => {
@@ -112,8 +114,9 @@ export function App() {
         else download(`${title}.json`, "application/json", asJson(title, session, chat.log));
       },
       remove: () => {
-        if (chat.known.session) conversations.remove(chat.known.session);
-        begin();
+        const { session } = chat.known;
+        begin(); // first: it is not to be shown how this one ends
+        if (session) conversations.remove(session);
       },
       connect: () => chat.connect(),
     }),
@@ -122,10 +125,19 @@ export function App() {
 
   return (
     <div class="page" data-menu={menu}>
-      {menu && <Sidebar all={all} session={view.session} onChoice={closeMenu} />}
+      {menu && <Sidebar list={list} session={view.session} search={search} more={more} onChoice={closeMenu} />}
       {menu && <button type="button" class="veil" tabIndex={-1} aria-label="Close the list" onClick={closeMenu} />}
-      <Header title={title} begun={known} menu={menu} state={view.state} actions={actions} />
-      <Conversation key={chat.key} chat={chat} view={view} field={field} focus={focus} begin={begin} ask={ask} />
+      <Header title={title} begun={view.runs.length > 0} menu={menu} state={view.state} actions={actions} />
+      <Conversation
+        key={chat.key}
+        chat={chat}
+        view={view}
+        field={field}
+        focus={focus}
+        begin={begin}
+        ask={ask}
+        fault={list.fault}
+      />
       <News announcer={announcer} />
     </div>
   );
@@ -138,9 +150,11 @@ interface Props {
   readonly focus: () => void;
   readonly begin: () => void;
   readonly ask: Ask | null;
+  /** What could not be done with the list. */
+  readonly fault: string;
 }
 
-function Conversation({ chat, view, field, focus, begin, ask }: Props) {
+function Conversation({ chat, view, field, focus, begin, ask, fault }: Props) {
   const scroller = useRef<HTMLElement>(null);
   const { following, follow, onScroll } = useFollowing(
     scroller,
@@ -210,7 +224,7 @@ function Conversation({ chat, view, field, focus, begin, ask }: Props) {
               <Icon name="down" /> Latest
             </button>
           )}
-          <Notice chat={chat} view={view} begin={begin} />
+          <Notice chat={chat} view={view} listed={fault} begin={begin} />
           <Waiting waiting={waiting} refused={refused} chat={chat} edit={put} />
           {ask ? (
             <LoginForm key={ask.key} fault={ask.fault} enter={ask.enter} />
@@ -237,14 +251,21 @@ function Empty() {
   );
 }
 
-function Notice({ chat, view: { state, fault }, begin }: { chat: Chat; view: ChatView; begin: () => void }) {
+interface NoticeProps {
+  readonly chat: Chat;
+  readonly view: ChatView;
+  readonly listed: string;
+  readonly begin: () => void;
+}
+
+function Notice({ chat, view: { state, fault }, listed, begin }: NoticeProps) {
   const closed = state.name === "closed" && state.code !== 4401 ? state.code : null;
-  const words = closed === null ? fault : (CLOSED[closed] ?? `The server closed the connection (${closed}).`);
+  const words = closed === null ? fault || listed : (CLOSED[closed] ?? `The server closed the connection (${closed}).`);
   return (
     <div id="notice" role="alert" hidden={!words}>
       {words && <p>{words}</p>}
       {closed !== null &&
-        (closed === 4404 ? (
+        (closed === 4404 || closed === 4410 ? (
           <button type="button" onClick={begin}>
             New conversation
           </button>
@@ -282,6 +303,7 @@ function useLogin(chat: Chat, { state }: ChatView): Ask | null {
     if (state.name === "closed" && state.code === 4401) {
       const fault = login.present ? REFUSED : "";
       login.forget();
+      conversations.clear();
       setAsk((before) => ({ key: (before?.key ?? 0) + 1, fault }));
     } else if (state.name === "open" || state.name === "closed") setAsk(null);
   }, [state]);
@@ -292,25 +314,26 @@ function useLogin(chat: Chat, { state }: ChatView): Ask | null {
   return ask && { ...ask, enter };
 }
 
-/** Keeps the list up to date with what is said, and the window's title with what it is called. */
-function useListed(chat: Chat, { runs, waiting }: ChatView, all: readonly Listed[]) {
+/** Keeps the list up to date with what happens here, and the window's title with what the conversation is called. */
+function useListed(chat: Chat, { runs, next, waiting, busy, state }: ChatView): string {
   const { session } = chat.known;
-  const known = all.find((one) => one.session === session);
-  const title = known?.title ?? "";
-  const count = runs.reduce((sum, { messages }) => sum + messages.length, 0);
+  const open = state.name === "open";
+  const deleted = state.name === "closed" && (state.code === 4404 || state.code === 4410);
+  useEffect(() => conversations.connected(open), [open]);
   useEffect(() => {
-    const messages = runs.flatMap((run) => run.messages);
-    if (session !== undefined)
-      conversations.said(
-        { session, ...(chat.known.token !== undefined && { token: chat.known.token }) },
-        messages.map(({ data }) => data),
-        1000 * Math.max(0, ...messages.map(({ at }) => at)),
-      );
-  }, [session, count, waiting.length]);
+    if (deleted && session !== undefined) conversations.gone(session);
+  }, [deleted, session]);
+  const messages = runs.flatMap((run) => run.messages);
+  const unanswered = [next, ...waiting].filter((message) => message?.run === null).length;
+  useEffect(() => {
+    if (session !== undefined && messages.length > 0)
+      conversations.said(session, messages[0]?.data ?? "", 1000 * Math.max(...messages.map(({ at }) => at)), busy);
+  }, [session, messages.length, unanswered, busy]);
+  const title = (session && conversations.title(session)) ?? titled(messages[0]?.data ?? "");
   useEffect(() => {
     document.title = title ? `${title} · agent_ws` : "agent_ws";
   }, [title]);
-  return { title, known: known !== undefined };
+  return title;
 }
 
 /** Put a text before what is being written. */

@@ -1,47 +1,91 @@
 /**
- * The conversations of this browser.
+ * The person's conversations, as the server lists them: the same on every device with this login or cookie.
  *
- * The one rule: it is a list of names for what the server holds. One with a token is kept in this browser. One without
- * belongs to a login and is kept as long as the tab, as the login is: who logs in next on this machine must not read
- * here what others talk about.
+ * The one rule: the server knows, and what is shown here follows it. In the browser there is only which conversation was
+ * the last, with the token that opens it where there is no cookie; one without a token belongs to a login and is kept as
+ * long as the tab, as the login is.
  */
 
+import { RequestError, remove, rename, type SessionCard, type SessionPage, sessions } from "agent-ws-client";
+import type { Login } from "./login.ts";
 import { Store } from "./store.ts";
 import { get, set } from "./stored.ts";
 
 export interface Conversation {
   readonly session: string;
-  readonly token?: string | undefined;
   readonly title: string;
-  /** What the person said in it, to be searched. */
-  readonly words: string;
   /** When something was said last, in ms since 1970. */
   readonly at: number;
+  /** It is being answered. */
+  readonly going: boolean;
 }
 
-const LIST = "agent-ws.conversations";
+export interface ListView {
+  /** What was searched for. */
+  readonly words: string;
+  /** What was found, or all; the newest first. */
+  readonly shown: readonly Conversation[];
+  /** There may be more of them. */
+  readonly more: boolean;
+  readonly reading: boolean;
+  /** What could not be done. */
+  readonly fault: string;
+}
+
 const LAST = "agent-ws.session";
-const MOST = 500;
-const MOST_WORDS = 2_000;
+const CHANNEL = "agent-ws.conversations";
+const PAGE = 50;
+/** Found ones that are shown before more are asked for. */
+const FOUND = 30;
+/** How long a person who types is waited for. */
+const TYPING = 200;
+/** How soon the list is read behind what happens here. */
+const SOON = 100;
+/** How long the server may take until its list has what was said here. */
+const TAKEN = 5_000;
 const LONGEST_TITLE = 60;
 
-export type Last = Pick<Conversation, "session" | "token">;
+export type Last = { readonly session: string; readonly token?: string | undefined };
 
-export class Conversations extends Store<readonly Conversation[]> {
-  #all: readonly Conversation[] = read();
+export class Conversations extends Store<ListView> {
+  readonly #login: Login;
+  readonly #url = new URL(".", document.baseURI).href;
+  readonly #channel = new BroadcastChannel(CHANNEL);
+  #all: readonly Conversation[] = [];
+  #next: string | undefined;
+  #found: readonly Conversation[] = [];
+  #foundNext: string | undefined;
+  #words = "";
+  /** Why the list could not be read. */
+  #unread = "";
+  /** What was asked for and could not be done, until the next thing is. */
+  #undone = "";
+  /** Titles of all that were ever listed here: also of one that a search does not show. */
+  readonly #titles = new Map<string, string>();
+  /** Said here, and perhaps not yet in the server's list: until when that is waited for. */
+  readonly #said = new Map<string, { readonly one: Conversation; readonly until: number }>();
+  /** Deleted here: whatever the list says. */
+  readonly #leaving = new Set<string>();
+  #connected = false;
+  #readings = 0;
+  /** What is read for what is not wanted any more is thrown away. */
+  #wanted = 0;
+  #searched = 0;
+  #typing: ReturnType<typeof setTimeout> | undefined;
+  #soon: ReturnType<typeof setTimeout> | undefined;
+  #view: ListView = { words: "", shown: [], more: false, reading: false, fault: "" };
 
-  constructor() {
+  constructor(login: Login) {
     super();
-    addEventListener("storage", ({ key }) => {
-      if (key !== LIST) return;
-      this.#all = read();
-      this.changed();
+    this.#login = login;
+    this.#channel.addEventListener("message", () => this.refresh());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.refresh();
     });
   }
 
-  /** The newest first. */
-  get view(): readonly Conversation[] {
-    return this.#all;
+  get view(): ListView {
+    return this.#view;
   }
 
   /** The one that was begun last. */
@@ -49,75 +93,223 @@ export class Conversations extends Store<readonly Conversation[]> {
     return get<Last>("sessionStorage", LAST) ?? get<Last>("localStorage", LAST);
   }
 
-  get(session: string): Last | undefined {
+  /** The token that opens a conversation, where it is known. */
+  token(session: string): string | undefined {
     const { last } = this;
-    return this.#all.find((one) => one.session === session) ?? (last?.session === session ? last : undefined);
+    return last?.session === session ? last.token : undefined;
+  }
+
+  /** What one is called; undefined: it was never in the list. */
+  title(session: string): string | undefined {
+    return this.#titles.get(session);
   }
 
   /** One was begun. */
   begin(last: Last): void {
-    set(place(last), LAST, last);
+    set(last.token === undefined ? "sessionStorage" : "localStorage", LAST, last);
   }
 
-  /** Something was said in it. `messages`: all of them. */
-  said(last: Last, messages: readonly string[], at: number): void {
-    const before = this.#all.find((one) => one.session === last.session);
-    const words = messages.join("\n").slice(-MOST_WORDS);
-    if (before?.words === words || messages.length === 0) return;
-    const title = before?.title ?? titled(messages[0] ?? "");
-    this.#keep([...this.#others(last.session), { ...last, title, words, at }]);
+  /** Whether the server can be asked at the moment. */
+  connected(connected: boolean): void {
+    this.#connected = connected;
+    this.refresh();
   }
 
-  rename(session: string, title: string): void {
-    const words = title.trim().slice(0, 2 * LONGEST_TITLE);
-    if (words) this.#keep(this.#all.map((one) => (one.session === session ? { ...one, title: words } : one)));
+  /** Nobody is logged in: who comes next must not read here what others talk about. */
+  clear(): void {
+    this.#connected = false;
+    this.#wanted++;
+    this.#searched++;
+    this.#all = this.#found = [];
+    this.#next = this.#foundNext = undefined;
+    this.#titles.clear();
+    this.#said.clear();
+    this.#unread = this.#undone = "";
+    this.#show();
   }
 
-  remove(session: string): void {
-    this.#keep(this.#others(session));
+  /** Something was said in one, at `at`, or its answer has begun or ended. `message`: the first. */
+  said(session: string, message: string, at: number, going: boolean): void {
+    this.#undone = "";
+    const one = { session, title: this.title(session) ?? titled(message), at, going };
+    this.#said.set(session, { one, until: performance.now() + TAKEN });
+    this.#take(this.#all);
+    clearTimeout(this.#soon);
+    this.#soon = setTimeout(() => {
+      this.refresh();
+      this.#tell();
+    }, SOON);
+  }
+
+  /** Give one another title. */
+  async rename(session: string, title: string): Promise<void> {
+    const words = title
+      .trim()
+      .replace(/\s+/g, " ")
+      .slice(0, 2 * LONGEST_TITLE);
+    if (!words) return;
+    const named = (one: Conversation) => (one.session === session ? { ...one, title: words } : one);
+    this.#titles.set(session, words);
+    this.#all = this.#all.map(named);
+    this.#found = this.#found.map(named);
+    await this.#do("The conversation could not be renamed", () =>
+      rename(this.#url, session, words, { headers: this.#login.headers, token: this.token(session) }),
+    );
+  }
+
+  /** Delete one for good. */
+  async remove(session: string): Promise<void> {
+    const token = this.token(session);
+    this.#leaving.add(session);
+    const done = await this.#do("The conversation could not be deleted", () =>
+      remove(this.#url, session, { headers: this.#login.headers, token }),
+    );
+    if (done) this.gone(session);
+    else this.#leaving.delete(session);
+    this.#show();
+  }
+
+  /** One was deleted, here or elsewhere. */
+  gone(session: string): void {
     for (const where of ["localStorage", "sessionStorage"] as const)
       if (get<Last>(where, LAST)?.session === session) set(where, LAST, undefined);
+    this.#leaving.add(session);
+    this.#titles.delete(session);
+    this.#said.delete(session);
+    this.#show();
   }
 
-  #others(session: string): readonly Conversation[] {
-    return this.#all.filter((one) => one.session !== session);
+  search(words: string): void {
+    this.#words = words;
+    this.#searched++;
+    clearTimeout(this.#typing);
+    if (words.trim()) this.#typing = setTimeout(() => this.#search(), TYPING);
+    else this.#found = [];
+    this.#show();
   }
 
-  #keep(all: readonly Conversation[]): void {
-    this.#all = sorted(all).slice(0, MOST);
-    for (const where of ["localStorage", "sessionStorage"] as const) {
-      const here = this.#all.filter((one) => place(one) === where);
-      set(where, LIST, here.length > 0 ? here : undefined);
+  more(): void {
+    if (this.#words.trim()) this.#search(this.#found, this.#foundNext);
+    else this.refresh(this.#all.length + PAGE);
+  }
+
+  /** Read the list anew, `count` of it or as much as there was. */
+  refresh(count = this.#all.length): void {
+    if (!this.#connected) return;
+    const wanted = ++this.#wanted;
+    this.#read({}, [], undefined, count, () => wanted === this.#wanted).then((read) => {
+      if (read === null) return;
+      this.#next = read.next;
+      this.#take(read.cards);
+    });
+    if (this.#words.trim()) this.#search();
+  }
+
+  #search(found: readonly Conversation[] = [], before?: string): void {
+    if (!this.#connected) return;
+    const searched = ++this.#searched;
+    const count = Math.max(this.#found.length, found.length + FOUND);
+    this.#read({ words: this.#words }, found, before, count, () => searched === this.#searched).then((read) => {
+      if (read === null) return;
+      this.#found = read.cards;
+      this.#foundNext = read.next;
+      this.#show();
+    });
+  }
+
+  /** Read pages until there are `count`. Null: it is not wanted any more, or could not be read. */
+  async #read(
+    what: { readonly words?: string },
+    known: readonly Conversation[],
+    from: string | undefined,
+    count: number,
+    wanted: () => boolean,
+  ): Promise<{ cards: readonly Conversation[]; next: string | undefined } | null> {
+    let [cards, before] = [known, from];
+    this.#readings++;
+    this.#show();
+    try {
+      do {
+        const options = { ...what, before, limit: PAGE, headers: this.#login.headers };
+        const page: SessionPage = await sessions(this.#url, options);
+        if (!wanted()) return null;
+        cards = [...cards, ...page.sessions.map(shown)];
+        before = page.next ?? undefined;
+        for (const { session, title } of page.sessions) this.#titles.set(session, title);
+      } while (before !== undefined && cards.length < count);
+      this.#unread = "";
+      return { cards, next: before };
+    } catch (error) {
+      // Without a network the page says so already, and without a login it asks for one.
+      if (!(error instanceof RequestError)) throw error;
+      if (wanted() && error.status !== 0 && error.status !== 401)
+        this.#unread = `The conversations could not be listed: ${error.message}`;
+      return null;
+    } finally {
+      this.#readings--;
+      this.#show();
     }
+  }
+
+  async #do(failure: string, request: () => Promise<unknown>): Promise<boolean> {
+    this.#undone = "";
+    this.#show();
+    try {
+      await request();
+      return true;
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      this.#titles.clear(); // the server's are true
+      this.#undone = `${failure}: ${error.status ? error.message : "the server can't be reached"}`;
+      return false;
+    } finally {
+      this.refresh();
+      this.#tell();
+      this.#show();
+    }
+  }
+
+  /** Other tabs read the list too. */
+  #tell(): void {
+    this.#channel.postMessage("changed");
+  }
+
+  /** The list, with what was said here and is not in it yet. */
+  #take(listed: readonly Conversation[]): void {
+    const all = new Map(listed.map((one) => [one.session, one]));
+    for (const [session, { one, until }] of this.#said) {
+      if ((all.get(session)?.at ?? -1) >= one.at || performance.now() > until) this.#said.delete(session);
+      else all.set(session, { ...one, title: this.title(session) ?? one.title });
+    }
+    this.#all = [...all.values()].sort((a, b) => b.at - a.at);
+    this.#show();
+  }
+
+  #show(): void {
+    const searching = this.#words.trim() !== "";
+    this.#view = {
+      words: this.#words,
+      shown: (searching ? this.#found : this.#all).filter(({ session }) => !this.#leaving.has(session)),
+      more: (searching ? this.#foundNext : this.#next) !== undefined,
+      reading: this.#readings > 0,
+      fault: this.#undone || this.#unread,
+    };
     this.changed();
   }
 }
 
-function place({ token }: Last): "localStorage" | "sessionStorage" {
-  return token === undefined ? "sessionStorage" : "localStorage";
+function shown({ session, title, updated, going }: SessionCard): Conversation {
+  return { session, title, at: 1000 * updated, going: going ?? false };
 }
 
-function read(): readonly Conversation[] {
-  return sorted([
-    ...(get<Conversation[]>("localStorage", LIST) ?? []),
-    ...(get<Conversation[]>("sessionStorage", LIST) ?? []),
-  ]);
-}
-
-function sorted(all: readonly Conversation[]): readonly Conversation[] {
-  return [...all].sort((a, b) => b.at - a.at);
-}
-
-/** Those in which each of the words occurs. */
-export function found(all: readonly Conversation[], words: string): readonly Conversation[] {
-  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
-  return all.filter(({ title, words }) => {
-    const text = `${title}\n${words}`.toLowerCase();
-    return wanted.every((word) => text.includes(word));
-  });
-}
-
-function titled(message: string): string {
-  const line = message.trim().split("\n", 1)[0] ?? "";
-  return line.length > LONGEST_TITLE ? `${line.slice(0, LONGEST_TITLE - 1).trimEnd()}…` : line;
+/** The title of a conversation that begins with `message`, as the server makes it. */
+export function titled(message: string): string {
+  const line = (message.trim().split("\n", 1)[0] ?? "").replace(/\s+/g, " ");
+  const letters = [...line];
+  return letters.length > LONGEST_TITLE
+    ? `${letters
+        .slice(0, LONGEST_TITLE - 1)
+        .join("")
+        .trimEnd()}…`
+    : line;
 }

@@ -122,7 +122,7 @@ function More({ actions, rename }: { actions: Actions; rename: () => void }) {
       </div>
       <dialog ref={dialog} aria-labelledby="sure">
         <h2 id="sure">Delete this conversation?</h2>
-        <p>It leaves the list of this browser, which then can't open it any more. The server keeps its log.</p>
+        <p>It is gone for good then, on every device. An answer that is going stops.</p>
         <div class="buttons">
           <button type="button" onClick={() => dialog.current?.close()}>
             Keep it
