@@ -13,6 +13,14 @@ from .target import Target
 from .wires import WIRES
 
 
+class Timer(Protocol):
+    """What is to be called."""
+
+    def cancel(self) -> object:
+        """Don't."""
+        ...
+
+
 class Source(Protocol):
     """An event loop's time and connections, or a test's."""
 
@@ -20,7 +28,7 @@ class Source(Protocol):
         """Seconds."""
         ...
 
-    def at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+    def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call at that time."""
         ...
 
@@ -41,7 +49,7 @@ class Live:
     def now(self) -> float:
         return clock()
 
-    def at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+    def at(self, when: float, call: Callable[[], None]) -> Timer:
         return self._loop.call_later(max(0.0, when - clock()), call)
 
     def connect(self, listener: Listener) -> Link:

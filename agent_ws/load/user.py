@@ -4,14 +4,13 @@ The one rule: a time begins when the user would have acted, had the server been 
 where the user was free to send and the generator itself was late.
 """
 
-import asyncio
 from random import Random
 
 import msgspec
 
 from .answer import Answer, Board
 from .link import Link
-from .live import Source
+from .live import Source, Timer
 from .plan import Step, steps
 from .wires import TEXT, WIRES, Frame, Place, decode
 
@@ -36,7 +35,7 @@ class User:
         """The message that is due next."""
         self._said = 0
         self._answer: Answer | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: list[Timer] = []
         """For the next message, or for what is done to the answer."""
         self._place: Place | None = None
         self._last = b""

@@ -28,6 +28,11 @@ def test_messages_are_an_answer_and_a_pause_apart() -> None:
     assert found[0].due < 5
 
 
+def test_who_stops_an_answer_goes_on_sooner() -> None:
+    found = of(Plan(interrupts=1, think=1e-9), count=100)
+    assert all(b.due - a.due == pytest.approx(a.stop) for a, b in pairwise(found))
+
+
 def test_as_many_are_stopped_and_lost_as_was_asked_for_within_their_answer() -> None:
     found = of(PLAN)
     stopped = [step.stop for step in found if step.stop is not None]
