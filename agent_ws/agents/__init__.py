@@ -27,7 +27,8 @@ def chosen(name: str | None) -> str:
 
 
 def resolve(name: str | None) -> Agent:
-    """The agent that `name` means: `demo`, `anthropic`, `openai`, a GGUF file, or `module:attribute` of your own.
+    """The agent that `name` means: `demo`, `obedient`, `anthropic`, `openai`, a GGUF file, or your own
+    `module:attribute`.
 
     For None see `chosen`. Modules are found as Python finds them, and in the current directory. Raises `NoSuchAgent`;
     what your module itself raises while it is imported comes through.
@@ -37,6 +38,10 @@ def resolve(name: str | None) -> Agent:
             from .demo import demo  # noqa: PLC0415 - see the rule above
 
             return demo
+        case "obedient":
+            from .obedient import obedient  # noqa: PLC0415 - see the rule above
+
+            return obedient
         case "anthropic":
             from .anthropic import default  # noqa: PLC0415 - see the rule above
 

@@ -33,6 +33,8 @@ def add(commands: arguments.Commands) -> None:
 def report_options(command: argparse.ArgumentParser) -> None:
     """What `check` has too."""
     command.add_argument("--token", default="", metavar="TOKEN", help="a bearer token, where the server wants a login")
+    patience = "by how much longer all may take than the scenarios say, on a machine that is busy (%(default)g)"
+    command.add_argument("--patience", type=arguments.seconds, default=1.0, metavar="TIMES", help=patience)
     command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     command.add_argument("--junit", type=arguments.file, metavar="FILE", help="write the outcome as JUnit XML too")
 
@@ -52,14 +54,15 @@ def _run(options: argparse.Namespace) -> int:
     if not paths:
         raise ValueError(f"expected a scenario file, or a folder with files *{SUFFIX}, got none")
     scripts = [script for path in paths for script in read(path)]
-    from ..scenarios.playing import play_all  # noqa: PLC0415
+    from ..scenarios.playing import play_all, target  # noqa: PLC0415
 
     def tell(outcome: "Outcome") -> None:
         if not options.json:
             say(outcome)
 
     url = urls[0] if urls else ""
-    outcomes = asyncio.run(play_all(scripts, url=url, token=options.token, otherwise=DEFAULT_URL, tell=tell))
+    server = target(url or DEFAULT_URL, options.token, options.patience)
+    outcomes = asyncio.run(play_all(scripts, server, named=bool(url), tell=tell))
     return finish(outcomes, options, "agent-ws play")
 
 

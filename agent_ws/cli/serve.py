@@ -21,7 +21,8 @@ def add(commands: arguments.Commands) -> None:
         nargs="?",
         metavar="AGENT",
         help="`module:attribute` of an async function or generator; `anthropic`; `openai`, also for other servers of "
-        "chat completions, by OPENAI_BASE_URL; a model's file, which runs here (`./model.gguf`); or `demo`. Default: "
+        "chat completions, by OPENAI_BASE_URL; a model's file, which runs here (`./model.gguf`); `demo`; or "
+        "`obedient`, which does what it is told, for `agent-ws check`. Default: "
         "`anthropic` when ANTHROPIC_API_KEY is set, else the offline `demo`",
     )
     add = serve.add_argument

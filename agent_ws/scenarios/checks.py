@@ -1,10 +1,12 @@
 """What has to be true now: the step `assert`.
 
-The one rule: it waits for nothing and changes nothing.
+The one rule: it changes nothing; and it waits only where the step says `within`, until it holds.
 """
 
+import asyncio
 from typing import Any
 
+from ..testing.invariants import Broken
 from .client import Client
 from .judge import joined
 from .patterns import matches
@@ -12,9 +14,25 @@ from .stage import Stage
 from .steps import DEFAULT, Assert, Checks, Span
 from .waiting import Failed, name_of, text_of
 
+LOOK_S = 0.02
+"""Between two looks whether it holds."""
 
-def check(stage: Stage, step: Assert) -> None:
-    """Raise `Failed`, or `Broken`, where it is not."""
+
+async def check(stage: Stage, step: Assert) -> None:
+    """Raise `Failed`, or `Broken`, where it does not hold in time."""
+    due = stage.clock() + step.within * stage.target.patience
+    while True:
+        try:
+            _look(stage, step)
+        except (Failed, Broken):
+            if stage.clock() >= due:
+                raise
+        else:
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+def _look(stage: Stage, step: Assert) -> None:
     if not isinstance(step.assert_, Checks):
         for client in stage.clients.values():
             client.judge.check(anew=True)
@@ -64,7 +82,8 @@ def _same(client: Client, other: Client) -> None:
 def _time(stage: Stage, span: Span) -> None:
     took = stage.when(span.end) - stage.when(span.start)
     between = f"from {span.start} to {span.end or 'now'}"
-    if span.most is not None and took > span.most:
-        raise Failed(f"expected at most {span.most:g} s {between}, got {took:.3f} s")
+    most = None if span.most is None else span.most * stage.target.patience
+    if most is not None and took > most:
+        raise Failed(f"expected at most {most:g} s {between}, got {took:.3f} s")
     if span.least is not None and took < span.least:
         raise Failed(f"expected at least {span.least:g} s {between}, got {took:.3f} s")

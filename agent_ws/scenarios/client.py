@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from ..events import Request, Resolved
 from ..testing.invariants import Broken
 from .judge import Judge
 from .patterns import frame_pattern, matches
@@ -66,6 +67,9 @@ class Client:
         self._events = 0
         self._answers = 0
         self._left: list[Socket] = []
+        self._past: frozenset[str] = frozenset()
+        """Runs that were over when this client last said something: what it waits for is not in them."""
+        self._replied: set[str] = set()
 
     # The connection
 
@@ -113,6 +117,10 @@ class Client:
         """Send a frame of the protocol."""
         if self.socket is not None:
             self.sent(frame)
+            if frame.get("type", "message") == "message":
+                self._past = frozenset(view.run for view in self.judge.views() if view.ending is not None)
+            elif frame["type"] == "reply":
+                self._replied.add(frame.get("request", ""))
             self.socket.send(encode(frame, self.socket.subprotocol))
 
     def sent(self, frame: Frame) -> None:
@@ -195,9 +203,26 @@ class Client:
         ]
 
     def has(self, pattern: str | Frame) -> bool:
-        """Whether such a frame has come on this connection."""
+        """Whether such a frame has come on this connection, in a run that this client may wait for."""
         fields = frame_pattern(pattern)
-        return any(self._looks_like(fields, got.frame, i) for i, got in enumerate(self.frames))
+        return any(
+            self._looks_like(fields, got.frame, i)
+            for i, got in enumerate(self.frames)
+            if got.frame.get("run") not in self._past
+        )
+
+    @property
+    def chars(self) -> int:
+        """Characters of the newest run that has begun and that this client may wait for."""
+        views = [view for view in self.judge.views() if view.started and view.run not in self._past]
+        return len(views[-1].text()) if views else 0
+
+    @property
+    def request(self) -> str:
+        """The newest request of the agent's that is open, as far as this client knows; empty where there is none."""
+        closed = {event.request for event in self.judge.events if isinstance(event, Resolved)} | self._replied
+        asked = [event.request for event in self.judge.events if isinstance(event, Request)]
+        return next((request for request in reversed(asked) if request not in closed), "")
 
     def _looks_like(self, fields: Frame, frame: Frame, index: int) -> bool:
         rest = {key: value for key, value in fields.items() if key != "text"}
@@ -229,9 +254,7 @@ class Client:
             "part": self.judge.copy.cursor.part,
             "epoch": self.judge.copy.epoch or self.session.get("epoch", ""),
             "headers": self.headers,
-            "request": next(
-                (got.frame["request"] for got in reversed(self.frames) if got.frame["type"] == "request"), None
-            ),
+            "request": self.request,
         }
 
 

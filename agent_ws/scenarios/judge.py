@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ..events import ENDINGS, Content, Event, Thinking
 from ..fold import RunView, runs
 from ..frames import ControlFrame, Reset, SessionFrame
-from ..testing.invariants import Broken, Copy, check_log
+from ..testing.invariants import Broken, Copy, Cursor, check_log
 
 
 class Judge:
@@ -36,6 +36,11 @@ class Judge:
             return self.copy.come_back()
         seq, part = _place(self._run[-1]) if self._run else (0, 0)
         return {"epoch": self._epoch, "after": seq} | ({"part": part} if part else {})
+
+    def back_to(self, seq: int) -> None:
+        """Lose what came behind `seq`."""
+        self.copy.events = [event for event in self.copy.events if event.seq <= seq]
+        self.copy.cursor = Cursor(seq)
 
     def take(self, frame: Mapping[str, Any]) -> None:
         """Take any frame, in the order of arrival."""

@@ -3,7 +3,8 @@
 The one rule: pure. A pattern that is a text is a frame's type. One with fields asks for these and lets any others be;
 inside it a value stands for itself, and an object with these keys is a condition:
 
-    {regex: "^Hel+o"}   {contains: "onad"}   {starts: "A "}     of a text; of a list, `contains` an item
+    {regex: "^Hel+o"}   {contains: "onad"}   {starts: "A "}     of a text; `contains` also of a list or an object:
+                                             an item or a value like this
     {least: 1, most: 5}                      of a number
     {length: 12}, {length: {most: 5}}        of a text, a list or an object; a text in characters (code points)
     {exists: false}                          it is not there (or null)
@@ -72,8 +73,9 @@ def _holds(name: str, wanted: Any, value: Any) -> bool:
         return value >= _number(wanted) if name == "least" else value <= _number(wanted)
     if name == "length":
         return isinstance(value, Sized) and matches(wanted, len(value))
-    if name == "contains" and isinstance(value, list):
-        return any(matches(wanted, item) for item in cast("list[Any]", value))
+    if name == "contains" and isinstance(value, list | dict):
+        items = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
+        return any(matches(wanted, item) for item in items)
     if not isinstance(wanted, str):
         raise ValueError(f"expected a text for the condition {name}, got {wanted!r}")  # noqa: TRY004 - the file is wrong, not the program
     if not isinstance(value, str):

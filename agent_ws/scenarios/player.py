@@ -31,6 +31,7 @@ from .steps import (
     Reconnect,
     Reply,
     Request,
+    Restart,
     Send,
     Sleep,
     Slow,
@@ -73,7 +74,7 @@ async def play(script: Script, target: Target) -> Outcome:
     if lacking := [need for need in script.head.needs if need not in target.has]:
         return Outcome(script, "skipped", 0.0, skipped=f"needs a server with {' and '.join(lacking)}")
     async with opened(target.http) as http:
-        player = Player(script.steps, Stage(target, clock, script.head.within), http)
+        player = Player(script.steps, Stage(target, clock, script.head.within * target.patience), http)
         try:
             failure = await player.play()
         finally:
@@ -141,7 +142,7 @@ class Player:
             case Reply():
                 client = stage.client(step.by)
                 if step.request is None:
-                    await until(client, lambda: client.has("request"), "a request of the agent's", stage.within)
+                    await until(client, lambda: bool(client.request), "an open request of the agent's", stage.within)
                 request = stage.fill(step.request or f"${step.by}.request")
                 client.send({"type": "reply", "request": request, "data": stage.fill(step.reply)})
             case Drop():
@@ -150,8 +151,12 @@ class Player:
                 _socket(stage.client(step.by)).pace(step.slow)
             case Sleep():
                 await asyncio.sleep(step.sleep)
+            case Restart():
+                if stage.target.restart is None:
+                    raise ValueError("expected a way to restart the server, got none: the scenario needs `restart`")
+                await stage.target.restart(step.restart)
             case Assert():
-                check(stage, step)
+                await check(stage, step)
             case _:
                 assert_never(step)
 
@@ -167,6 +172,7 @@ class Player:
         if step.hello is False:
             return
         owner = {} if step.to is None else stage.proof(step.to)
+        client.session = dict(owner)  # a session that is not new brings no token
         client.send({"type": "hello"} | owner | (stage.fill(step.hello) if isinstance(step.hello, dict) else {}))
         if step.opens:
             await seek(client, {"type": "session"}, stage.within)
@@ -176,6 +182,8 @@ class Player:
         client = stage.client(step.reconnect or DEFAULT)
         if client.socket is not None and client.open:
             client.socket.reset()
+        if step.back_to is not None:
+            client.judge.back_to(int(stage.fill(step.back_to)))
         back = client.come_back(forget=step.forget)
         if step.subprotocols is not None:
             client.subprotocols = tuple(step.subprotocols)
@@ -217,6 +225,7 @@ class Player:
         if owner is not None:
             proof = stage.proof(owner)
             body = {"session": proof["session"]} | body
+            client.session = client.session or dict(proof)
             if "token" in proof:
                 headers = {"authorization": f"Bearer {proof['token']}"} | headers
         if step.resume:
@@ -285,7 +294,7 @@ class Player:
     async def _expect(self, step: Expect) -> None:
         stage = self.stage
         client = stage.client(step.by)
-        within = stage.within if step.within is None else step.within
+        within = stage.within if step.within is None else step.within * stage.target.patience
         order = Order([], [stage.pattern(pattern) for pattern in step.none], step.at_most)
         got: Got | None = None
         for pattern in step.expect if isinstance(step.expect, tuple) else (step.expect,):

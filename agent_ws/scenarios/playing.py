@@ -15,34 +15,31 @@ from .stage import Target
 
 
 async def play_all(
-    scripts: Sequence[Script],
-    *,
-    url: str = "",
-    token: str = "",
-    otherwise: str = "",
-    tell: Callable[[Outcome], None] = lambda _: None,
+    scripts: Sequence[Script], server: Target, *, named: bool, tell: Callable[[Outcome], None] = lambda _: None
 ) -> list[Outcome]:
-    """Play them. url: the server, for all of them. otherwise: the server of those that name no agent.
+    """Play them. server: for all of them where it was `named`, else for those that name no agent.
 
     tell: called with each outcome as it comes. Raises `NoSuchAgent`.
     """
     outcomes: list[Outcome] = []
     for script in scripts:
-        if url or not script.head.agent:
-            outcome = await play(script, target(url or otherwise, token))
+        if named or not script.head.agent:
+            outcome = await play(script, server)
         else:
-            outcome = await play_served(script)
+            outcome = await play_served(script, patience=server.patience)
         outcomes.append(outcome)
         tell(outcome)
     return outcomes
 
 
-async def play_served(script: Script, agent: str = "", settings: Settings | None = None) -> Outcome:
+async def play_served(
+    script: Script, agent: str = "", settings: Settings | None = None, *, patience: float = 1.0
+) -> Outcome:
     """Play it against its own agent, or `agent` where it names none. Raises `NoSuchAgent`."""
     async with serving(resolve(script.head.agent or agent), settings) as url:
-        return await play(script, Target(url=url))
+        return await play(script, Target(url=url, patience=patience))
 
 
-def target(url: str, token: str = "") -> Target:
+def target(url: str, token: str = "", patience: float = 1.0) -> Target:
     """A server that somebody named. What it has is known only of the login."""
-    return Target(url=url, token=token, has=frozenset({"obedient", "login"} if token else {"obedient"}))
+    return Target(url=url, token=token, patience=patience, has=frozenset({"obedient", "login" if token else "open"}))

@@ -3,7 +3,7 @@
 The one rule: a name means one thing. What `$name` stands for is asked for here and nowhere else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +22,12 @@ class Target(Struct, frozen=True, kw_only=True):
     """`http://127.0.0.1:8000`; `ws`, `wss` and `https` will do too."""
     token: str = ""
     """A login for all clients."""
-    has: frozenset[Need] = frozenset({"obedient"})
+    has: frozenset[Need] = frozenset({"open", "obedient"})
     """What it has of what scenarios may need."""
+    patience: float = 1.0
+    """By how much longer everything may take than the scenarios say: for a machine that is busy."""
+    restart: Callable[[str], Awaitable[None]] | None = None
+    """Kills or stops it, by the step's word, starts it again, and returns when it serves."""
 
     @property
     def http(self) -> str:

@@ -21,8 +21,9 @@ Pattern = Annotated[
     Meta(description="A frame's type, or fields that it has. `text` stands for all text of the run so far."),
 ]
 """`closed` (`code`, `reason`) and `http` (`status`, `error`, ...) stand for a connection's end and a refusal."""
-Need = Literal["login", "obedient"]
-"""What a scenario asks of a server. `login`: one that wants a token. `obedient`: one with the obedient agent."""
+Need = Literal["login", "open", "obedient", "restart"]
+"""What a scenario asks of a server. `login`: it wants one, and a token was given. `open`: it wants none. `obedient`:
+the obedient agent. `restart`: the player can restart it."""
 DEFAULT = "me"
 """The client of a step that names none."""
 
@@ -32,7 +33,7 @@ class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
 
 
 class After(_Part, frozen=True):
-    """Wait for this first: all of it has to be there."""
+    """Wait for this first, all of it, in a run that was not over when this client last said something."""
 
     chars: Several | None = None
     """So many characters of the newest run's text."""
@@ -113,6 +114,8 @@ class Reconnect(_Part, frozen=True):
     """Fields of `hello` that are said instead of, or beside, its own."""
     forget: bool = False
     """Come back with nothing: without a cursor and without what was there."""
+    back_to: int | str | None = None
+    """Lose what came behind this `seq` first, as who was cut off there."""
     opens: bool = True
     """Wait for `session`."""
     path: str = "/ws"
@@ -227,14 +230,35 @@ class Sleep(_Part, frozen=True):
     sleep: Seconds
 
 
+class Restart(_Part, frozen=True):
+    """Have the server killed, or stopped in order, and started again, by what the player was given for that."""
+
+    restart: Literal["kill", "stop"]
+
+
 class Assert(_Step, frozen=True, rename={"assert_": "assert"}):
     """Look at what is there now."""
 
     assert_: Checks | Literal["invariants"]
+    within: Seconds = 0.0
+    """Wait so long until it holds; 0: it has to hold now."""
 
 
 Step: TypeAlias = (
-    Connect | Reconnect | Stream | Request | Send | Raw | Expect | Interrupt | Reply | Drop | Slow | Sleep | Assert
+    Connect
+    | Reconnect
+    | Stream
+    | Request
+    | Send
+    | Raw
+    | Expect
+    | Interrupt
+    | Reply
+    | Drop
+    | Slow
+    | Sleep
+    | Restart
+    | Assert
 )
 KINDS: dict[str, type[Step]] = {kind.__name__.lower(): kind for kind in get_args(Step)}
 """By verb."""

@@ -72,7 +72,7 @@ async def come(stage: Stage, client: Client, after: After | None) -> None:
     if after is None:
         return
     if (chars := after.chars) is not None:
-        await until(client, lambda: len(text_of(client)) >= chars, f"{chars} characters of the answer", stage.within)
+        await until(client, lambda: client.chars >= chars, f"{chars} characters of the answer", stage.within)
     for pattern in (
         {"type": "section_start", "section": after.section} if after.section is not None else None,
         {"type": "tool_start", "name": after.tool} if after.tool is not None else None,

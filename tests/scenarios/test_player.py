@@ -154,7 +154,7 @@ async def test_who_reads_nothing_is_cut_off_and_who_reads_slowly_is_not() -> Non
         ("- connect:\n- drop: reset\n- expect: pong", 6, r"got the end of the connection: .*1006"),
         ("- connect:\n- send: Hi\n  by: bob", 5, r"got bob; connected: me"),
         ("- connect:\n- send: $you.run", 5, r"got \$you"),
-        ("- connect:\n- reply: yes", 5, r"expected a request of the agent's within 1 s"),
+        ("- connect:\n- reply: yes", 5, r"expected an open request of the agent's within 1 s"),
         ("- connect:\n- interrupt:\n  after: {chars: 3}", 5, r"expected 3 characters of the answer"),
         (
             "- connect:\n- send: Hi\n- expect: done\n- assert: {text: Never}",
