@@ -34,7 +34,7 @@ def add(commands: arguments.Commands) -> None:
         ("--seed", arguments.count, 1, "of all that is random"),
     ):
         add(option, type=kind, default=default, metavar="N", help=f"{what} (%(default)s)")
-    warm = "seconds of load before it is measured, in which the users connect (an answer, but 2 at least)"
+    warm = "seconds of load before it is measured; in the first half the users connect (an answer, but 2 at least)"
     add("--warm", type=arguments.seconds, metavar="N", help=warm)
     workers = "processes that the users are in (half of the cores)"
     add("--workers", type=arguments.count, metavar="N", help=workers)

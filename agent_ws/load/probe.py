@@ -63,7 +63,7 @@ async def _ask(target: Target, message: str) -> Seen:
         ):
             await socket.send(msgspec.json.encode({"message": message}).decode())
             began = clock()
-            while _take(msgspec.json.decode(await socket.recv()), seen):
+            while _take(msgspec.json.decode(await socket.recv(), type=dict[str, Any]), seen):
                 seen.seconds = clock() - began
     except InvalidStatus as error:
         status = error.response.status_code

@@ -15,6 +15,12 @@ from .plan import Plan, offered
 from .run import Outcome, Tick
 from .tally import Figure
 
+LIMITS = {
+    "too_many_connections": "the server lets one address have fewer connections (serve --address-connections N)",
+    "too_many_sessions": "the server lets one address begin 200 sessions at once and 5 a second: let the users come "
+    "slowly (--warm), or give a server of your own other limits (Settings)",
+}
+"""What to do about a limit of a server's that all users of a load share, because they have one address."""
 BUSY = 0.8
 """Of a core: beyond it a process of users is late itself."""
 OWN_S = 0.02
@@ -142,5 +148,6 @@ def warnings(result: Result) -> list[str]:
         )
     if (n := result.counts.get("unanswered", 0)) > 0:
         found.append(f"{result.title}: {n} messages had no answer when it ended; they count as long as they had waited")
+    found += [hint for code, hint in LIMITS.items() if any(code in fault for fault in result.faults)]
     kinds = ("lost", "doubled")
     return found + [f"{result.title}: {n} tokens {what}" for what in kinds if (n := result.counts.get(what, 0))]

@@ -103,8 +103,16 @@ def test_what_must_not_be_taken_at_its_word_is_said() -> None:
     good.busy = 0.9
     good.times["own"] = times(histogram(*[1] * 10, 50))
     good.counts |= {"unanswered": 2, "lost": 3, "doubled": 4}
+    good.faults["refused with HTTP 503 (too_many_connections)"] = 9
     said = "\n".join(warnings(good))
-    for words in ("busy for 90%", "50 ms late itself", "2 messages had no answer", "3 tokens lost", "4 tokens doubled"):
+    for words in (
+        "busy for 90%",
+        "50 ms late itself",
+        "2 messages had no answer",
+        "3 tokens lost",
+        "4 tokens doubled",
+        "--address-conn",
+    ):
         assert words in said
 
 
