@@ -28,7 +28,7 @@ from .protocols import StallingHttp, StallingWebSocket
 if sys.platform != "win32":
     import resource
 
-GC_THRESHOLDS = (2_000, 200, 20)
+GC_THRESHOLDS = (2_000, 50, 80)
 """With Python's own all that lives is looked at every 70,000 objects, which with a thousand streams holds the loop for
 10 ms. Here it is every 8,000,000, and what is new is looked at in pieces of a fraction of a millisecond."""
 GC_LEFT = 256

@@ -5,13 +5,11 @@ client may send are raised, where a case is about something else: the size of a 
 case sends) and the rates, which the gateway keeps, and the echo does not. The limit of 1,024 fragments stays.
 """
 
-from collections.abc import Callable
-
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from agent_ws import Limits, Settings, Turn
-from agent_ws.server.outlet import PUSH
+from agent_ws.server.outlet import PUSH, Push
 from agent_ws.server.serve import make_server, set_up_logging
 
 LIMITS = Limits(message_bytes=16 * 1024 * 1024)
@@ -30,12 +28,12 @@ class Echo:
             return
         await receive()
         await send({"type": "websocket.accept"})
-        push: Callable[[bytes, bool], bool] = scope["extensions"][PUSH]
+        push: Push = scope["extensions"][PUSH]
         try:
             while (message := await receive())["type"] == "websocket.receive":
                 text: str | None = message.get("text")
                 data: bytes = message["bytes"] if text is None else text.encode()
-                if not push(data, text is None):
+                if not push([data], text is None):
                     await send({**message, "type": "websocket.send"})
         except OSError:
             pass  # the client has gone

@@ -162,14 +162,23 @@ class Expected:
         blank = not data.strip()
         if name is not None:
             live.messages.add(name)
-        if again:
+        continues = frame.get("continues")
+        if continues is not None:
+            # The one that is known may have been interrupted, and may be the last.
+            known = continues == live.run
+            may = again or (known and not data)
+            anew = {"cannot_continue"} if known else {"run_not_found"}
+            codes = codes | {"empty_message"} | anew if again else anew
+        elif again:
+            may = True
             codes = codes | {"empty_message"} if blank else codes
-        elif blank:
-            codes = {"empty_message"}
-        elif policy == "interrupt":
-            live.going = False
+        else:
+            may = not blank
+            codes = {"empty_message"} if blank else codes
+            if may and policy == "interrupt":
+                live.going = False
         fields = {} if name is None else {"id": name}
-        self.wants.append(Want("message", fields, frozenset(codes), accepted=again or not blank))
+        self.wants.append(Want("message", fields, frozenset(codes), accepted=may))
 
     def _interrupt(self, live: Live, frame: dict[str, Any]) -> None:
         run = frame.get("run")
