@@ -410,7 +410,7 @@ async def test_steer_bends_the_answer() -> None:
 
 
 async def test_an_answer_that_was_stopped_goes_on_in_mid_word() -> None:
-    for message in ("What are the close codes?", "demo voice", "demo thinking close codes"):
+    for message in ("What are the close codes?", "demo voice", "demo thinking close codes", "demo outline"):
         async with started() as session:
             whole = await answer(session, message)
         async with started() as session:

@@ -20,11 +20,13 @@ PLACE = "(s => s && [s.scrollTop, s.scrollHeight - s.clientHeight - s.scrollTop]
 SAMPLE = f"""
 window.samples = [];
 requestAnimationFrame(function look() {{
-    samples.push([{SHOWN}, {PLACE}, document.querySelector('#stop') !== null]);
+    samples.push([{SHOWN}, {PLACE}, document.querySelector('#stop') !== null, document.querySelector('h1')?.textContent]);
     requestAnimationFrame(look);
 }});
 """
-"""What each frame of a page shows from its first one on, where the reader is in it, and whether it can be stopped."""
+"""What each frame of a page shows from its first one on: the text, where the reader is in it, whether it can be stopped,
+the title.
+"""
 FRAMES = 10
 
 
@@ -116,7 +118,8 @@ async def test_no_frame_shows_less_than_the_one_before_the_reload(make_site: Mak
     await tab.page.reload()
     early = await frames(tab)
     assert {shown for shown, *_ in early} == {before}, "from the first frame on, long before the server has answered"
-    assert all(stop for *_, stop in early), "it can be stopped all the while"
+    assert all(stop for *_, stop, _ in early), "it can be stopped all the while"
+    assert {title for *_, title in early} == {"Count"}
     agent.go_on(8)
     line.free.set()
     await expect(tab.answer).to_contain_text("word19")
@@ -135,10 +138,10 @@ async def test_no_frame_leaves_the_end_or_the_place_of_the_reader(make_site: Mak
     await ready(tab, agent, 600)
     await line.route(tab)
     await tab.page.reload()
-    assert all(place[1] <= 1 for _, place, _ in await frames(tab)), "at the end, it stays there"
+    assert all(place[1] <= 1 for _, place, *_ in await frames(tab)), "at the end, it stays there"
     line.free.set()
     await expect(tab.state).to_have_text("Connected")
-    assert all(place[1] <= 1 for _, place, _ in await frames(tab))
+    assert all(place[1] <= 1 for _, place, *_ in await frames(tab))
     await tab.page.locator("#scroller").hover()
     await tab.page.mouse.wheel(0, -400)
     await expect(tab.button("Latest")).to_be_visible()
@@ -150,7 +153,7 @@ async def test_no_frame_leaves_the_end_or_the_place_of_the_reader(make_site: Mak
     line.free.set()
     agent.go_on(1, over=True)
     await expect(tab.runs.last.locator(".receipt")).to_be_visible()
-    assert {place[0] for _, place, _ in await frames(tab)} == {top}, "elsewhere, it stays there"
+    assert {place[0] for _, place, *_ in await frames(tab)} == {top}, "elsewhere, it stays there"
 
 
 async def test_what_is_shown_goes_where_the_server_no_longer_has_it(make_site: MakeSite) -> None:

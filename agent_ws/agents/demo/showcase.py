@@ -51,15 +51,17 @@ async def sections(stage: Stage, topic: str) -> None:
 def _planned(stage: Stage, topic: str) -> dict[str, Any]:
     passages = found(stage, topic, limit=4)
 
-    def writer(passage: Passage) -> Write:
+    def writer(passage: Passage, left: str) -> Write:
         async def write(section: TurnSection) -> None:
             await stage.pause()
             others = stage.documents.search(passage.section.heading, limit=section.attempt)
-            await stage.say((passage if section.attempt == 1 else others[-1]).text, section.content)
+            await stage.say(left if section.attempt == 1 else others[-1].text, section.content)
 
         return write
 
-    return {f"s{i}": (passage.section.heading, writer(passage)) for i, passage in enumerate(passages, 1)}
+    # Where the answer goes on, what was written whole is not there again.
+    left = [(passage, rest) for passage in passages if (rest := stage.rest(passage.text))]
+    return {f"s{i}": (passage.section.heading, writer(passage, rest)) for i, (passage, rest) in enumerate(left, 1)}
 
 
 async def parallel(stage: Stage, topic: str) -> None:

@@ -54,10 +54,15 @@ const kept = new WeakMap<AnswerView, readonly Block[]>();
 function keptOf(answer: AnswerView): readonly Block[] {
   let blocks = kept.get(answer);
   if (blocks === undefined) {
-    blocks = answer.blocks.map(seen).filter((block) => block.kind !== "text" || block.data !== "");
+    blocks = answer.blocks.map(seen).filter(something);
     kept.set(answer, blocks);
   }
   return blocks;
+}
+
+function something(block: Block): boolean {
+  if (block.kind === "text") return block.data !== "";
+  return block.kind !== "outline" || block.sections.length > 0;
 }
 
 /** The blocks in their order, the text at the seam as one: the cut may be in a word. */
@@ -84,10 +89,13 @@ function seen(block: Block): Block {
     case "text":
       return block.seen === null ? block : { ...block, data: head(block.data, block.seen), seen: null };
     case "section":
+      return { ...block, redo: false, blocks: block.blocks.map(seen) };
     case "agent":
       return { ...block, blocks: block.blocks.map(seen) };
-    case "outline":
-      return { ...block, sections: block.sections.map((section) => seen(section) as typeof section) };
+    case "outline": {
+      const begun = block.sections.filter(({ state }) => state !== "planned"); // the others come now, or not at all
+      return { ...block, sections: begun.map((section) => seen(section) as typeof section) };
+    }
     default:
       return block;
   }

@@ -64,6 +64,32 @@ test("of an answer of which nothing was seen only the rest is there", () => {
   assert.deepEqual(shown(joined(runs)).slice(1), ['  message of r1 "hi"', '  text "All."']);
 });
 
+test("of an outline the sections are there that had begun, and nobody can ask for them again", () => {
+  const { runs } = fold(
+    ...said("r1"),
+    {
+      type: "outline",
+      run: "r1",
+      sections: [
+        { section: "s1", title: "Idea" },
+        { section: "s2", title: "Proof" },
+      ],
+    },
+    { type: "section_start", run: "r1", section: "s1", redo: true },
+    { type: "content", run: "r1", section: "s1", data: "Half unseen" },
+    { type: "section_end", run: "r1", section: "s1", outcome: "interrupted" },
+    stop("r1", 4),
+    ...said("r2", "r1"),
+    text("r2", "done."),
+  );
+  assert.deepEqual(shown(joined(runs)).slice(2), [
+    "  outline",
+    '    section s1 "Idea" interrupted',
+    '      text "Half"',
+    '  text "done."',
+  ]);
+});
+
 test("what was taken back before it began has left the answer as it was", () => {
   const events = [...said("r1"), text("r1", "One "), stop("r1")];
   const [, ...never] = [...said("r2", "r1").slice(0, 1), stop("r2")].reverse();
