@@ -20,12 +20,14 @@ PLACE = "(s => s && [s.scrollTop, s.scrollHeight - s.clientHeight - s.scrollTop]
 SAMPLE = f"""
 window.samples = [];
 requestAnimationFrame(function look() {{
-    samples.push([{SHOWN}, {PLACE}, document.querySelector('#stop') !== null, document.querySelector('h1')?.textContent]);
+    const title = document.querySelector('h1')?.textContent;
+    const list = [...document.querySelectorAll('#sidebar .title')].map(e => e.textContent).join('|');
+    samples.push([{SHOWN}, {PLACE}, document.querySelector('#stop') !== null, `${{title}}|${{list}}`]);
     requestAnimationFrame(look);
 }});
 """
-"""What each frame of a page shows from its first one on: the text, where the reader is in it, whether it can be stopped,
-the title.
+"""What each frame of a page shows from its first one on: the text, where the reader is in it, whether it can be
+stopped, the title and those in the list.
 """
 FRAMES = 10
 
@@ -119,7 +121,7 @@ async def test_no_frame_shows_less_than_the_one_before_the_reload(make_site: Mak
     early = await frames(tab)
     assert {shown for shown, *_ in early} == {before}, "from the first frame on, long before the server has answered"
     assert all(stop for *_, stop, _ in early), "it can be stopped all the while"
-    assert {title for *_, title in early} == {"Count"}
+    assert {titles for *_, titles in early} == {"Count|Count"}
     agent.go_on(8)
     line.free.set()
     await expect(tab.answer).to_contain_text("word19")
@@ -168,6 +170,29 @@ async def test_what_is_shown_goes_where_the_server_no_longer_has_it(make_site: M
     await tab.page.reload()
     await expect(tab.page.get_by_role("alert")).to_contain_text("no longer on the server")
     await expect(tab.runs).to_have_count(0)
+
+
+async def test_no_frame_lists_other_conversations_than_the_one_before_the_reload(make_site: MakeSite) -> None:
+    agent, line = Teller(), Line()
+    agent.go_on(1, over=True)
+    site = await make_site(agent)
+    tab = await site.tab()
+    for message in ("One", "Two"):
+        await tab.button("New conversation").click()
+        await tab.say(message)
+        await expect(tab.runs.last.locator(".receipt")).to_be_visible()
+    await tab.button("This conversation").click()
+    await tab.button("Rename").click()
+    await tab.page.get_by_label("Title").fill("Renamed")
+    await tab.page.get_by_label("Title").press("Enter")
+    await expect(tab.page.locator("#sidebar .title")).to_have_text(["Renamed", "One"])
+    await tab.page.add_init_script(SAMPLE)
+    await line.route(tab)
+    await tab.page.reload()
+    assert {titles for *_, titles in await frames(tab)} == {"Renamed|Renamed|One"}
+    line.free.set()
+    await expect(tab.state).to_have_text("Connected")
+    assert {titles for *_, titles in await frames(tab)} == {"Renamed|Renamed|One"}
 
 
 async def test_a_stop_right_after_the_reload_counts(make_site: MakeSite) -> None:

@@ -34,6 +34,8 @@ export interface ListView {
 
 const LAST = "agent-ws.session";
 const CHANNEL = "agent-ws.conversations";
+/** What was listed when the page was left: shown after a reload until the server has been asked. */
+const LISTED = "agent-ws.listed";
 const PAGE = 50;
 /** Found ones that are shown before more are asked for. */
 const FOUND = 30;
@@ -78,6 +80,11 @@ export class Conversations extends Store<ListView> {
   constructor(login: Login) {
     super();
     this.#login = login;
+    this.#all = get<Conversation[]>("sessionStorage", LISTED) ?? [];
+    set("sessionStorage", LISTED, undefined);
+    for (const { session, title } of this.#all) this.#titles.set(session, title);
+    this.#show();
+    addEventListener("pagehide", () => set("sessionStorage", LISTED, this.#all.slice(0, PAGE)));
     this.#channel.addEventListener("message", () => this.refresh());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.refresh();
