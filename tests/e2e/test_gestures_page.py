@@ -50,6 +50,31 @@ async def test_a_message_that_waits_can_be_edited(make_site: MakeSite) -> None:
     assert turns == ["first", "second"]
 
 
+async def test_a_message_is_shown_once_also_where_its_answer_comes_before_its_acceptance(make_site: MakeSite) -> None:
+    gate = asyncio.Event()
+
+    async def agent(turn: Turn) -> None:
+        turn.content(f"To {turn.message}. ")
+        await gate.wait()
+
+    def relay(route: WebSocketRoute) -> None:
+        server = route.connect_to_server()
+        server.on_message(lambda data: None if '"accepted"' in str(data) else route.send(data))
+
+    tab = await (await make_site(agent)).tab()
+    await tab.page.route_web_socket("**/ws", relay)
+    await tab.page.reload()
+    await tab.say("first")
+    await expect(tab.answer).to_contain_text("To first")
+    await tab.say("second")
+    await expect(tab.page.locator("#waiting .note").first).to_contain_text("waiting")
+    await tab.frame()
+    assert await tab.page.locator(".message .words").all_inner_texts() == ["first", "second"]
+    gate.set()
+    await expect(tab.answer).to_contain_text("To second")
+    assert await tab.page.locator(".message .words").all_inner_texts() == ["first", "second"]
+
+
 async def test_the_button_says_what_becomes_of_the_message(make_site: MakeSite) -> None:
     gate = asyncio.Event()
 

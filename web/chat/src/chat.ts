@@ -204,7 +204,8 @@ export class Chat extends Store<ChatView> {
 
   /** The text of the messages that the server has not taken. */
   unsent(): string {
-    return this.#client.view.pending.flatMap(({ data }) => data || []).join("\n\n");
+    const { next, waiting } = this.#view;
+    return [...(next ? [next] : []), ...waiting].flatMap(({ data, run }) => (run === null && data) || []).join("\n\n");
   }
 
   connect(): void {
@@ -367,8 +368,10 @@ export class Chat extends Store<ChatView> {
       }
     }
     for (const [id, taken] of this.#taken) queue.push(this.#wait({ id, ...taken }));
+    // Its events may come before its acceptance does.
     for (const { id, data, when_busy, continues } of [...pending, ...this.#again.values()])
-      queue.push(this.#wait({ id, data, run: null, when_busy, continues }));
+      if (!all.some(({ messages }) => messages.some((message) => message.id === id)))
+        queue.push(this.#wait({ id, data, run: null, when_busy, continues }));
     const next = active === null ? (queue.shift() ?? null) : null;
     const waiting = queue.filter(({ continues }) => continues === undefined);
     const asked = new Set(this.#asked);
