@@ -104,6 +104,10 @@ class Answer(Struct):
         """A Stop's ack. Behind a `done` it is of a Stop that came too late, which has none."""
         if self.stopped is not None and not self.ended:
             self.board.time("stop", self.stopped, now)
+            if not self.tokens:
+                # Who gives up before the first token has waited too: until the server answered anything at all. Left
+                # out, a stall would lose those who lost patience in it.
+                self.board.time("first", self.due, now)
         self.ended = self.taken = True
 
     def failed(self, code: str) -> None:

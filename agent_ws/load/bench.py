@@ -133,6 +133,6 @@ async def bench(what: Bench, screen: Screen) -> Report:
     if what.peer:
         found.notes.append(NO_RESUME)
     for each in found.results:
-        found.notes += warnings(each)
+        found.warnings += warnings(each)
     found.cut = stop.pressed
     return found

@@ -49,7 +49,8 @@ def page(report: Report) -> str:
     ]
     if report.cut:
         parts.append('<p class="bad">It was ended early: the figures are of the time until then.</p>')
-    parts += [f'<p class="bad">{escape(note)}</p>' for note in report.notes]
+    parts += [f'<p class="bad">{escape(warning)}</p>' for warning in report.warnings]
+    parts += [f"<p>{escape(note)}</p>" for note in report.notes]
     if report.results:
         parts += _server(report.results[0])
     if len(report.results) > 1:

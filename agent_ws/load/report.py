@@ -85,7 +85,9 @@ class Report(Struct, kw_only=True):
     """The server's first, then its peers'."""
     ceiling: Ceiling | None = None
     notes: list[str] = []
-    """What who reads it has to know: why not to trust a figure, for example."""
+    """What who reads it has to know."""
+    warnings: list[str] = []
+    """Why a figure is not to be taken at its word."""
     cut: bool = False
     """It was ended early."""
 

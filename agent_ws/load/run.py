@@ -141,13 +141,13 @@ class Load:
                     process.kill()
                     await process.wait()
         seconds = max(0.0, self._ended - begin)
-        end = plan.warm + seconds + TICK_S
-        measured = [look for at, look in self._looks.items() if plan.warm <= at + 1 <= end]
+        first, last = int(plan.warm), plan.warm + seconds + TICK_S - 1
+        measured = [look for at, look in self._looks.items() if first <= at <= last]
         return Outcome(
             plan,
             seconds,
             self._tally,
-            [self._tick(at, tally) for at, tally in sorted(self._seconds.items()) if plan.warm <= at + 1 <= end],
+            [self._tick(at, tally) for at, tally in sorted(self._seconds.items()) if first <= at <= last],
             [cpu / seconds if seconds else 0.0 for cpu in self._cpu],
             sum(cpu for cpu, _ in measured) / len(measured) if measured else None,
             max((rss for _, rss in measured), default=None),

@@ -6,8 +6,8 @@ The one rule: the course goes to the error output, the figures to the output, so
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
 
 from .plan import Plan
 from .report import Report, Result
@@ -23,12 +23,12 @@ class Course:
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[told]}", table_column=Column(no_wrap=True)),
             console=Console(stderr=True),
         )
         self._task: TaskID | None = None
+        self._whole = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -39,7 +39,8 @@ class Course:
 
     def begin(self, title: str, plan: Plan) -> None:
         """A load begins."""
-        self._task = self._progress.add_task(title, total=plan.warm + plan.seconds, told="")
+        self._whole = plan.warm + plan.seconds
+        self._task = self._progress.add_task(title, total=self._whole, told="")
 
     def told(self, tally: Tally, seconds: float) -> None:
         """What has been counted by now, `seconds` after its beginning."""
@@ -47,8 +48,8 @@ class Course:
             return
         first = tally.times.get("first")
         faults = sum(tally.faults.values())
-        told = f"{tally.counts.get('messages', 0):,} messages, {tally.counts.get('tokens', 0):,} tokens"
-        told += f", first token p99 {first.at(0.99) * 1000:.1f} ms" if first is not None else ""
+        told = f"{min(seconds, self._whole):.0f}/{self._whole:.0f} s, {tally.counts.get('tokens', 0):,} tokens"
+        told += f", first p99 {number(first.at(0.99) * 1000)} ms" if first is not None else ""
         told += f", {faults:,} faults" if faults else ""
         self._progress.update(self._task, completed=seconds, told=told)
 
@@ -78,6 +79,8 @@ def show(report: Report) -> None:
         )
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", markup=False)
     if report.cut:
         console.print("It was ended early: the figures are of the time until then.")
 

@@ -42,6 +42,8 @@ class User:
         """The last event: what its `seq` is, only a loss asks."""
         self._past = False
         """What comes was there before: it is sent again after a `reset`."""
+        self._leaving = False
+        """The answer is left as soon as it has begun."""
         self._link: Link | None = None
         self._ready = False
         """A message may be said: the connection is open, and greeted."""
@@ -113,7 +115,7 @@ class User:
             return
         answer.stop(self._source.now())
         if not self._wire.stops:
-            self._abandon()
+            self._give_up(answer)
         elif self._ready:
             answer.told = True
             self._send(self._wire.stop(answer.run))
@@ -125,14 +127,23 @@ class User:
         now = self._source.now()
         self._board.count("dropped", now)
         if not self._wire.greets:
-            self._abandon()
+            self._give_up(answer)
             return
         self._link.cut()
         self._away()
         self._connect(now)
 
+    def _give_up(self, answer: Answer) -> None:
+        """Leave an answer on a wire that knows no other way: behind its first text, or nobody would know when that
+        came.
+        """
+        if answer.tokens:
+            self._abandon()
+        else:
+            self._leaving = True
+
     def _abandon(self) -> None:
-        """Give the connection up, and the answer with it: this wire knows no other way."""
+        """Give the connection up, and the answer with it."""
         if self._link is not None:
             self._link.cut()
         self._over()
@@ -149,6 +160,7 @@ class User:
             self._last = b""
 
     def _over(self) -> None:
+        self._leaving = False
         self._cancel()
         self._answer = None
 
@@ -203,6 +215,8 @@ class User:
             self._last = data
             if self._answer is not None and not self._answer.ended and not self._past:
                 self._answer.text(data, now)
+                if self._leaving:
+                    self._abandon()
             elif not self._past:
                 self._board.tally.fault("text after the end")
             return

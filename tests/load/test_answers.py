@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agent_ws.load.answer import Answer, Board
 from agent_ws.load.link import Link, Listener
@@ -58,6 +59,13 @@ def test_an_ack_behind_the_end_is_none() -> None:
     one.done(20.6)
     one.interrupted(20.7)
     assert "stop" not in one.board.tally.times
+
+
+def test_who_stops_before_the_first_token_has_waited_for_it() -> None:
+    one = answer()
+    one.stop(20.5)
+    one.interrupted(24.0)
+    assert most(one.board, "first") == pytest.approx(4.0), "until the server said anything"
 
 
 @pytest.mark.parametrize(("came", "what"), [(9, {"lost": 1}), (10, {}), (12, {"doubled": 2})])
@@ -117,6 +125,7 @@ class Hand(Link):
         self.time = 0.0
         self.sent: list[dict[str, Any]] = []
         self.user: Listener
+        self.links: list[Listener] = []
         self._timers: list[Later] = []
 
     def now(self) -> float:
@@ -128,10 +137,11 @@ class Hand(Link):
 
     def connect(self, listener: Listener) -> Link:
         self.user = listener
+        self.links.append(listener)
         return self
 
     def send(self, data: bytes) -> None:
-        self.sent.append(json.loads(data))
+        self.sent.append({"type": "message"} if data.startswith(b"GET") else json.loads(data))
 
     def cut(self) -> None:
         pass
@@ -237,3 +247,17 @@ def test_who_connects_late_when_it_is_measured_has() -> None:
     assert hand.kinds() == ["message"]
     assert found.tally.counts["behind"] == 1
     assert most(found, "first") > 18
+
+
+@pytest.mark.parametrize("plan", [STOPPING, replace(STOPPING, interrupts=0, drops=1)])
+def test_a_wire_without_another_way_is_left_behind_the_first_text(plan: Plan) -> None:
+    hand, _, found = begun(plan, "events" if plan.interrupts else "plain")
+    hand.go(hand.time + 3)
+    assert len(hand.links) == 1
+    hand.say(type="content", data=TOKEN)
+    assert len(hand.links) == 2
+    assert most(found, "first") == pytest.approx(3)
+    hand.user.opened()
+    assert len(hand.sent) == 2
+    hand.say(type="content", data=TOKEN)
+    assert len(hand.links) == 2, "the next answer is not left for that"

@@ -49,6 +49,7 @@ def filled() -> Report:
     found.results = [result("server", 2), result("pusher", 1), result("sse", 4, us_token=None)]
     found.ceiling = Ceiling(100_000, 10)
     found.notes = [f"a note {EVIL}"]
+    found.warnings = [f"a warning {EVIL}"]
     return found
 
 
@@ -79,7 +80,7 @@ def test_the_page_is_whole_and_asks_for_nothing() -> None:
     assert not {"script", "link", "img", "iframe"} & parser.seen
     assert re.findall(r"\b(?:src|href|url\(|@import)", text) == []
     assert text.count(EVIL) == 0
-    assert text.count("&lt;script&gt;") == 5, "the message, the note, and a fault of each server"
+    assert text.count("&lt;script&gt;") == 6, "the message, the note, the warning, and a fault of each server"
     assert "prefers-color-scheme:dark" in text
 
 

@@ -104,6 +104,13 @@ async def test_a_stop_is_timed_to_its_ack_and_to_its_receipt() -> None:
     assert not {"lost", "doubled"} & set(tally.counts)
 
 
+async def test_who_loses_patience_in_a_stall_is_not_left_out() -> None:
+    crowd = Crowd(replace(PLAN, interrupts=1), Pretended(stalls=((10.0, 14.0),)))
+    await crowd.run()
+    assert of(crowd.board.tally, "first").n == len(list(crowd.due()))
+    assert of(crowd.board.tally, "first").at(0.9) > 1
+
+
 async def test_a_stop_in_a_stall_waits_for_its_end() -> None:
     tally = await measured(replace(PLAN, interrupts=1), Pretended(stalls=((10.0, 14.0),)))
     assert of(tally, "stop").at(0.99) > 2

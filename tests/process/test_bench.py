@@ -85,6 +85,7 @@ async def test_the_command_measures_a_server_and_its_peers(tmp_path: Path) -> No
         assert result.cpu is not None
         assert result.rss is not None
         assert result.rss > 5
+        assert {tick.at for tick in result.ticks} <= {0, 1}, "what is behind the end is in no second"
         assert result.tokens_s > 20
         assert all(0 <= t.p50 <= t.p90 <= t.p99 <= t.max for t in result.times.values())
     assert ours.counts["messages"] == pusher.counts["messages"] == sse.counts["messages"]
