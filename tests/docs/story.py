@@ -32,14 +32,13 @@ from frames_shown import check_frames
 from machine import LOOKED_AT
 from pages import ROOT, Block
 from processes import Server
+from shim import port_of
 
 PORTS = (8000, 8001)
 SHIM = Path(__file__).parent / "shim.py"
-SERVERS = {"serve": "8000", "record": "8001", "replay": "8000"}
-"""Commands that don't end by themselves, and the port that they take."""
 DEADLINE_S = 60.0
 """For a command. Generous: some measure for seconds."""
-TYPED = {"agent-ws", "curl", "python", "pytest", "echo", "cat", "grep", "kill"}
+TYPED = {"agent-ws", "uvicorn", "curl", "python", "pytest", "echo", "head", "grep"}
 """Programs that are run."""
 
 
@@ -103,7 +102,7 @@ class Story:
             return
         if words[0] not in TYPED:
             raise Differs(f"{block}: nothing runs {words[0]!r}; expected one of {sorted(TYPED | set(LOOKED_AT))}")
-        serves = words[0] == "agent-ws" and SERVERS.get(words[1])
+        serves = port_of(words)
         if serves:
             await self._end(serves)
         process = await asyncio.create_subprocess_exec(
@@ -134,7 +133,7 @@ class Story:
             raise Differs(f"{block}: expected of `{command}`:\n{output}\ngot:\n{text}")
 
     async def _says(self, block: Block, server: Server, output: str) -> None:
-        for line in [*filter(None, output.splitlines()), " on http://127.0.0.1:"]:
+        for line in [*filter(None, output.splitlines()), "on http://127.0.0.1:"]:
             try:
                 await server.says(_line(self._here(line)))
             except (AssertionError, TimeoutError):
@@ -154,7 +153,7 @@ class Story:
         if server is not None:
             server.terminate()
             status = await server.exit()
-            assert status == 0, server.output
+            assert status in (0, -signal.SIGTERM), server.output  # uvicorn hands the signal on when it is done
 
     async def close(self) -> None:
         """End what goes on. Raises where a file was written that nothing used."""
@@ -172,8 +171,8 @@ class Story:
     def _here(self, text: str) -> str:
         """With this machine's ports."""
         return re.sub(
-            r"(127\.0\.0\.1|localhost):(\d+)",
-            lambda found: f"{found[1]}:{self._ports.get(int(found[2]), found[2])}",
+            r"(127\.0\.0\.1:|localhost:|--port )(\d+)",
+            lambda found: f"{found[1]}{self._ports.get(int(found[2]), found[2])}",
             text,
         )
 
