@@ -58,7 +58,7 @@ async def _pass_on(options: argparse.Namespace) -> int:
                 f"agent-ws records {server} on http://{options.host}:{proxy.port} into {options.file} (Ctrl-C ends it)"
             )
             await stop.wait()
-        print(f"{proxy.notes.connections} connections, {file.lines} lines")
+        print(f"connections: {proxy.notes.connections}, lines: {file.lines}")
     return 1 if proxy.notes.broken else 0
 
 
@@ -88,7 +88,7 @@ async def _look_on(options: argparse.Namespace) -> int:
         except ValueError:
             file.drop()
             raise
-        print(f"{file.lines} lines")
+        print(f"lines: {file.lines}")
     return 1 if notes.broken else 0
 
 
@@ -110,7 +110,7 @@ async def _take(options: argparse.Namespace) -> int:
         raise ValueError(f"expected a session of {options.store}, got {options.session!r}, which is none")
     with File(options.file, "log", log.begun(saved)) as file:
         file.add(log.lines(saved))
-        print(f"{len(saved.events)} events, {file.lines} lines")
+        print(f"events: {len(saved.events)}, lines: {file.lines}")
     return 0
 
 

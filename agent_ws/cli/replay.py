@@ -59,7 +59,7 @@ async def _compare(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"agent-ws: can't reach {server}: {error.strerror or type(error).__name__}", file=sys.stderr)
         return 3
-    print("\n".join(differences) or f"{len(recording.connections)} connections: the same as recorded")
+    print("\n".join(differences) or "the same as recorded")
     return 1 if differences else 0
 
 
@@ -80,7 +80,7 @@ async def _serve(options: argparse.Namespace) -> int:
     async with replay:
         count = len(recording.connections)
         print(
-            f"agent-ws replays {options.file}, {count} connections, on http://{options.host}:{replay.port} "
+            f"agent-ws replays {options.file} (connections: {count}) on http://{options.host}:{replay.port} "
             "(Ctrl-C ends it)",
             flush=True,
         )

@@ -77,7 +77,6 @@ class Proxy:
         self._host = host
         self._tasks = Tasks()
         self._listener: asyncio.Server | None = None
-        self._open: set[_Connection] = set()
         self._told_of_http = False
 
     async def listen(self) -> None:
@@ -93,15 +92,11 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._listener is not None  # noqa: S101 - it was entered
         self._listener.close()
-        for connection in tuple(self._open):
-            connection.cut()
         await self._tasks.close(CLOSE_S)
 
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         connection = _Connection(self._server, self.notes, reader, writer, self._by_http)
-        self._open.add(connection)
-        task = self._tasks.spawn(connection.run(), "recorded connection")
-        task.add_done_callback(lambda _: self._open.discard(connection))
+        self._tasks.spawn(connection.run(), "recorded connection")
 
     def _by_http(self, path: str) -> None:
         if not self._told_of_http and path.startswith("/api/"):
@@ -168,12 +163,6 @@ class _Connection:
         self._closed = False
         """Its end was recorded, or can't be read."""
 
-    def cut(self) -> None:
-        """Cut both sides, without a line: it isn't they who end it."""
-        self._closed = True
-        for writer in self._writers:
-            writer.transport.abort()
-
     async def run(self) -> None:
         try:
             await self._run()
@@ -230,14 +219,17 @@ class _Connection:
         return Ear(masked=True), Ear(masked=False)
 
     async def _carry(self, source: StreamReader, sink: StreamWriter, by: Side, ear: Ear | None) -> None:
+        lost: Side = by
         try:
             while data := await source.read(PIECE):
                 if ear is not None and not self._closed:
                     self._note(ear, data, by)
+                lost = "server" if by == "client" else "client"  # who doesn't take it
                 sink.write(data)
                 await sink.drain()
+                lost = by
         except OSError:
-            self._end(by, Close(LOST, ""))
+            self._end(lost, Close(LOST, ""))
             raise  # the other side is reset too
         self._end(by, Close(LOST, ""))
         with suppress(OSError, NotImplementedError):  # it has just gone; TLS can't be closed by halves

@@ -27,6 +27,7 @@ PATIENCE_S = 5.0
 CLOSE_S = 1.0
 """For a client to answer the close."""
 MESSAGE_BYTES = 16 * 2**20
+LIST = "/api/agent/sessions"
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -92,6 +93,9 @@ class Replay:
         if name not in (*LOCAL, self._host) or origin not in (None, f"http://{host}"):
             return socket.respond(HTTPStatus.FORBIDDEN, "expected a client of this machine, or the page from here\n")
         path = request.path.partition("?")[0]
+        if path == LIST:
+            # A recording has no list, and the page asks for it.
+            return _body(b'{"sessions":[]}', "application/json", {})
         if path != "/ws":
             return _page(socket, path)
         if self._stage.over:
@@ -185,7 +189,9 @@ def _page(socket: ServerConnection, path: str) -> Response:
         return socket.respond(
             HTTPStatus.NOT_FOUND, "expected `/ws`: this is a recording, served by `agent-ws replay`\n"
         )
-    body = file.read_bytes()
-    kind = guess_type(file.name)[0] or "application/octet-stream"
-    headers = PAGE_HEADERS | {"content-type": kind, "content-length": str(len(body)), "connection": "close"}
+    return _body(file.read_bytes(), guess_type(file.name)[0] or "application/octet-stream", PAGE_HEADERS)
+
+
+def _body(body: bytes, kind: str, fields: dict[str, str]) -> Response:
+    headers = fields | {"content-type": kind, "content-length": str(len(body)), "connection": "close"}
     return Response(200, "OK", Headers(headers), body)

@@ -24,8 +24,6 @@ async def watch(server: Url, session: str, token: str, notes: Notes) -> None:
     server can't be reached, `websockets.exceptions.InvalidHandshake` where it refuses, and `ValueError` for a session
     that is none of this token's.
     """
-    if token:
-        notes.secrets.name(token)
     login = {"Authorization": f"Bearer {token}"} if token else None
     async with connect(
         server.websocket,

@@ -12,7 +12,19 @@ from msgspec.structs import replace
 
 from agent_ws.agents.scripted import Ask, Hear, Raise, Report, Scripted, Wait
 from agent_ws.errors import RunError
-from agent_ws.events import Content, Event, Interrupted, Request, Settled, Start, Status, Usage
+from agent_ws.events import (
+    Content,
+    Event,
+    Interrupted,
+    Request,
+    SectionEnd,
+    Settled,
+    Start,
+    Status,
+    ToolResult,
+    Usage,
+    User,
+)
 from agent_ws.fold import merge
 from agent_ws.recording import Closed, File, FromServer, Line, Opened, Unreadable, form
 from agent_ws.session import Session
@@ -170,6 +182,7 @@ async def test_a_run_that_was_stopped_stands_where_it_was_until_it_is_stopped_ag
             while not any(isinstance(event, Content) and "words" in event.data for event in session.log.read(0)):
                 await session.log.wait(session.log.tail)
             await asyncio.sleep(20)
+            assert not any(isinstance(event, ToolResult | SectionEnd) for event in session.log.read(0)), "not yet"
             session.interrupt()
             while session.busy:
                 await session.log.wait(session.log.tail)
@@ -205,19 +218,33 @@ LOST: list[Line] = [Closed(1.0, 1, "client", 1006)]
     [
         [*opened(1), *lines(*[(1, event) for event in EVENTS])],
         [*opened(1), *opened(2), *lines(*[(c, event) for event in EVENTS for c in (1, 2)])],
+        [*opened(1), *opened(2), *lines((1, EVENTS[0]), (2, EVENTS[0]), (1, EVENTS[1]),
+         (2, Content("one two ", seq=3, run="r1")), *[(c, event) for event in EVENTS[2:] for c in (1, 2)])],
         [*opened(1), *lines((1, EVENTS[0]), (1, EVENTS[1])), *LOST, *opened(2),
          *lines(*[(2, event) for event in EVENTS[1:]])],
         [*opened(1), *lines((1, EVENTS[0]), (1, EVENTS[1]), (1, EVENTS[2])),
          FromServer(1.0, 1, **frame({"type": "reset", "epoch": "e2", "reason": "ahead"})),
          *lines(*[(1, event) for event in EVENTS])],
     ],
-    ids=["one client", "two", "one that came back", "a reset"],
+    ids=["one client", "two", "two with other cuts", "one that came back", "a reset"],
 )  # fmt: skip
 async def test_what_was_seen_is_played_once(recording: list[Line], tmp_path: Path) -> None:
     with File(tmp_path / "r", "proxy", 0.0) as file:
         file.add(recording)
     now = await served(Scripted.recorded(tmp_path / "r"), nothing)
     assert "".join(event.data for _, event in now if isinstance(event, Content)) == "one two three"
+
+
+async def test_runs_are_in_the_order_of_their_beginnings(tmp_path: Path) -> None:
+    """A message may have waited, in another session."""
+    other = [Opened(1.0, 2, "/ws"), FromServer(1.0, 2, **frame({"type": "session", "session": "s2", "epoch": "e"}))]
+    waits, begins = User("c1", "hi", seq=1, run="r1"), Start(seq=2, run="r1")
+    with File(tmp_path / "r", "proxy", 0.0) as file:
+        file.add([*opened(1), *other, *lines((1, waits), (2, waits))])
+        file.add([FromServer(2.0, 2, **frame(begins)), FromServer(3.0, 1, **frame(begins))])
+        file.add([FromServer(4.0, c, **frame(Content(f"{c}", seq=3, run="r1"))) for c in (1, 2)])
+    now = await served(Scripted.recorded(tmp_path / "r"), nothing, messages=2)
+    assert [event.data for _, event in now if isinstance(event, Content)] == ["2", "1"]
 
 
 async def test_a_recording_without_an_answer_is_told(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_a_signal_ends_it(serve: Serve, record: Record, tmp_path: Path, si
     assert await tab.closed() == 1006
     assert await recorder.exit() == 0
     recording = read(tmp_path / "r.ndjson")
-    assert f"1 connections, {len(recording.lines)} lines" in recorder.output
+    assert f"connections: 1, lines: {len(recording.lines)}" in recorder.output
     assert not [line for line in recording.lines if isinstance(line, Closed)]
 
 

@@ -3,15 +3,18 @@
 import asyncio
 import json
 import re
+import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import msgspec
 import pytest
 from live import serving
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 from wire import DEADLINE_S, NDJSON, STREAM, Net, RawWebSocket, eventually
@@ -175,13 +178,16 @@ async def test_a_close_of_the_servers_is_told_with_its_reason(record: Record) ->
     assert (closed.by, closed.code, closed.reason) == ("server", 4409, "conflict")
 
 
-@pytest.mark.parametrize("by", ["client", "server"])
+@pytest.mark.parametrize("by", ["client", "reset", "server"])
 async def test_a_connection_that_is_cut_is_cut_on_the_other_side_too(record: Record, by: str) -> None:
     async with serving(Scripted(["Hi.", Gate()])) as site, record(site.port) as recorded:
         raw = await Net(recorded.proxy.port).websocket()
         raw.send('{"message":"hi"}')
         await raw.until("content")
-        if by == "client":
+        if by == "reset":
+            linger = struct.pack("ii", 1, 0)  # what a close becomes that is to linger for no time
+            raw.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, linger)
+        if by != "server":
             raw.cut()
         else:
             for connection in tuple(site.server.server_state.connections):
@@ -190,7 +196,7 @@ async def test_a_connection_that_is_cut_is_cut_on_the_other_side_too(record: Rec
                 await raw.until("never")
             raw.cut()
         closed = await recorded.closed(1)
-        assert (closed.by, closed.code) == (by, LOST)
+        assert (closed.by, closed.code) == (by.replace("reset", "client"), LOST)
         await eventually(lambda: not site.server.server_state.connections)
 
 
@@ -210,7 +216,7 @@ async def test_a_login_passes_and_is_not_in_the_recording(record: Record, tmp_pa
     async with serving(Scripted(["Hi."]), tokens=str(tmp_path / "tokens")) as site, record(site.port) as recorded:
         login = {"Authorization": f"Bearer {token}"}
         async with recorded.connect(additional_headers=login) as socket:
-            await socket.send('{"type":"hello"}')
+            await socket.send(json.dumps({"message": f"My token is {token}."}))
             await until(socket, "session")
         net = Net(recorded.proxy.port)
         response = await net.post("/api/agent/ticket", None, login)
@@ -229,7 +235,7 @@ async def test_the_page_and_streams_over_http_pass(record: Record) -> None:
     async with serving(Scripted(["Hi."])) as site, record(site.port) as recorded:
         net = Net(recorded.proxy.port)
         page = await net.get("/")
-        assert page.status == 200
+        assert (page.status, page.header("connection")) == (200, "close"), "the next request has a head of its own"
         assert b"<html" in await page.body()
         stream = await net.post(STREAM, {"message": "hi"}, NDJSON)
         kinds = [frame["type"] async for frame in stream.lines()]
@@ -259,6 +265,21 @@ async def test_compression_is_not_agreed_on(record: Record) -> None:
         assert not socket.protocol.extensions
         await socket.send('{"type":"hello"}')
         await until(socket, "session")
+
+
+async def test_a_server_that_compresses_is_not_asked_to(record: Record) -> None:
+    async def greet(socket: ServerConnection) -> None:
+        await socket.send('{"type":"session"}')
+
+    async with (
+        serve(greet, "127.0.0.1", 0, compression="deflate") as server,
+        record(next(iter(server.sockets)).getsockname()[1]) as recorded,
+    ):
+        async with recorded.connect(compression="deflate") as socket:
+            assert await socket.recv() == '{"type":"session"}'
+            await recorded.closed(1)
+        assert recorded.told == []
+        assert isinstance(recorded.read().lines[1], FromServer)
 
 
 async def test_a_server_that_is_not_there_is_told(record: Record) -> None:

@@ -91,12 +91,20 @@ def test_what_can_be_read_stands_there_as_it_came(tmp_path: Path) -> None:
 
 
 json = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(0, 9), inner),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=9)
+    | st.binary(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9) | st.integers(0, 9), inner, max_size=4)
+    ),
+    max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(), json))
+@given(st.dictionaries(st.text(max_size=9), json, max_size=4))
 def test_messagepack_comes_out_as_it_came(value: dict[str, Any]) -> None:
     data = msgspec.msgpack.encode(value)
     line = msgspec.json.decode(msgspec.json.encode(FromServer(0, 1, **form(data, binary=True))), type=FromServer)

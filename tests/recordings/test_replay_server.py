@@ -122,8 +122,11 @@ async def test_the_page_is_there_and_nothing_else(recording: Recording, play: Pl
         assert (page.status, page.header("content-type")) == (200, "text/html")
         assert b"<html" in await page.body()
         assert "default-src" in page.header("content-security-policy")
+        listed = await net.get("/api/agent/sessions?limit=50")
+        assert (listed.status, await listed.json()) == (200, {"sessions": []})
         for path in (
-            "/assets/../../pyproject.toml",
+            "/../recording.py",
+            "/assets/../../recording.py",
             "/assets/%2e%2e/x",
             "/api/agent/stream",
             "/assets",
@@ -155,3 +158,11 @@ async def test_a_client_that_does_not_read_holds_nobody_up(tmp_path: Path, play:
             async with asyncio.timeout(DEADLINE_S):
                 assert len(await socket.recv()) > 10_000
         slow.cut()
+
+
+async def test_a_connection_that_the_server_lost_is_lost_again(tmp_path: Path, play: Play) -> None:
+    with File(tmp_path / "r", "proxy", 1.5) as file:
+        file.add([Opened(0, 1, "/ws"), Closed(0, 1, "server", 1006)])
+    async with play(read(tmp_path / "r"), []) as replay, dial(replay.port) as socket:
+        await asyncio.wait_for(socket.wait_closed(), DEADLINE_S)
+        assert (socket.close_code, socket.protocol.close_rcvd) == (1006, None)

@@ -73,6 +73,7 @@ class Play:
         said: list[Frame] = []
         while isinstance(step := self.stage.step(part, self.now), Say):
             message = step.message
+            assert isinstance(message, bytes) is part.codec.binary
             said.append(json.loads(message) if isinstance(message, str) else msgspec.msgpack.decode(message))
         return said
 
@@ -280,6 +281,8 @@ def test_what_one_client_is_sent_waits_for_what_another_has_done() -> None:
     play.hear(first, HELLO)
     assert play.said(first) == []
     assert play.stage.waits_for(first) == "r, line 4: connection 1 waits for connection 2 to be opened"
+    play.hear(play.connect(), HELLO)  # who is sent away has opened nothing
+    assert play.said(first) == []
     second = play.connect()
     play.hear(second, HELLO | {"session": "s1", "token": "secret-1"})
     assert (play.said(first), play.said(second)) == ([SESSION], [SESSION])
@@ -288,7 +291,7 @@ def test_what_one_client_is_sent_waits_for_what_another_has_done() -> None:
     )
     play.stage.leave(second, play.now)
     assert play.said(first) == [USER], "who has gone is not waited for"
-    assert play.stage.departures == 1
+    assert play.stage.departures == 2
 
 
 @pytest.mark.parametrize("code", [1006, 4503])

@@ -101,6 +101,12 @@ def test_a_stop_may_have_come_a_moment_earlier_or_later(frames: list[Frame]) -> 
     assert diff(was, is_) == diff(is_, was) == []
 
 
+def test_what_an_ending_closes_is_no_difference() -> None:
+    was = held(USER, START, text("one"), CALL, CUT, STOPPED, SETTLED)
+    is_ = held(USER, START, text("one"), CALL, FOUND, text("two"), STOPPED, SETTLED)
+    assert diff(was, is_) == diff(is_, was) == []
+
+
 def test_a_stop_that_is_none_is_a_difference() -> None:
     was = held(USER, START, text("one two"), STOPPED, SETTLED)
     assert diff(was, held(USER, START, text("one three"), STOPPED, SETTLED))
