@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="the tests of the page need the package
 from browser import MakeSite, Site, Tab
 from playwright.async_api import expect
 
-from agent_ws import Turn
+from agent_ws import Timeouts, Turn
 from agent_ws.errors import StoreError
 from agent_ws.server.gateway import Gateway
 from agent_ws.stores import Store
@@ -157,7 +157,7 @@ async def test_another_device_with_the_same_login_has_the_same_list(make_site: M
     tokens = tmp_path / "tokens"
     held = {"desk": "alice", "phone": "alice", "bobs": "bob"}
     tokens.write_text("".join(f"{who} sha256:{sha256(token.encode()).hexdigest()}\n" for token, who in held.items()))
-    site = await make_site(parrot, tokens=str(tokens))
+    site = await make_site(parrot, tokens=str(tokens), timeouts=Timeouts(look=0.01))
     desk = await device(site, "desk")
     await talk(desk, "Apples and pears", "Bread")
     phone, bob = await device(site, "phone"), await device(site, "bobs")
@@ -179,6 +179,11 @@ async def test_another_device_with_the_same_login_has_the_same_list(make_site: M
     for kept in ("({...localStorage})", "({...sessionStorage})"):
         assert "Fruit" not in json.dumps(await desk.page.evaluate(kept))
         assert "pears" not in json.dumps(await desk.page.evaluate(kept))
+    await desk.page.get_by_label("Search conversations").fill("")
+    await expect(titles(desk)).to_have_text(["Fruit", "Bread"])
+    tokens.write_text(tokens.read_text().replace("alice", "carol"))
+    await expect(desk.page.get_by_label("This server wants a login. Your token:")).to_be_visible()
+    await expect(titles(desk)).to_have_count(0)  # who comes next must not read them
     for tab in (desk, phone, bob):
         tab.faults.clear()  # the handshakes without a login
         await tab.page.context.close()
@@ -202,6 +207,12 @@ async def test_what_is_deleted_is_gone_from_the_server_and_every_tab_is_told(mak
     await expect(titles(tab)).to_have_count(0)
     await expect(other.page.get_by_role("alert")).to_contain_text("This conversation was deleted.")
     await expect(titles(other)).to_have_count(0)
+    await other.page.reload()
+    await expect(other.page.get_by_role("alert")).to_contain_text("no longer on the server")
+    for page in (tab.page, other.page):
+        kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+        assert "Forget me" not in kept
+        assert "on and on" not in kept
     assert await store.load(session) is None
     assert (await sessions.page(record.owner, [], None, 10)).cards == ()
     await other.page.get_by_role("alert").get_by_role("button", name="New conversation").click()
@@ -238,14 +249,17 @@ async def test_a_long_list_comes_in_pieces(make_site: MakeSite) -> None:
     await tab.page.reload()
     await expect(titles(tab)).to_have_count(50)
     await expect(titles(tab).first).to_have_text("Number 119")
+    await talk(tab, "One more")
+    await expect(titles(tab).first).to_have_text("One more")
+    await expect(titles(tab)).to_have_count(50)
     await tab.button("Show more").click()
     await expect(titles(tab)).to_have_count(100)
     await tab.button("Show more").click()
-    await expect(titles(tab)).to_have_count(120)
+    await expect(titles(tab)).to_have_count(121)
     await expect(tab.button("Show more")).to_have_count(0)
     await expect(titles(tab).last).to_have_text("Number 0")
-    await talk(tab, "One more")
-    await expect(titles(tab)).to_have_count(121)
+    await talk(tab, "Another")
+    await expect(titles(tab)).to_have_count(122)
     await tab.page.get_by_label("Search conversations").fill("number")
     await expect(titles(tab)).to_have_count(50)
     await tab.button("Show more").click()

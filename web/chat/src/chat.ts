@@ -78,7 +78,8 @@ const OUTBOX = "agent-ws.outbox";
 /** A log is drawn when it is there; where nothing is shown meanwhile, as it comes, if that takes longer than this. */
 const READING = 400;
 /** The conversation is not for who asks, or is no more. */
-const STRANGER: ReadonlySet<number> = new Set([4401, 4403, 4404]);
+const STRANGER: ReadonlySet<number> = new Set([4401, 4403, 4404, 4410]);
+const DELETED = 4410;
 
 let keys = 0;
 
@@ -327,7 +328,11 @@ export class Chat extends Store<ChatView> {
     set("sessionStorage", OUTBOX, Object.keys(all).length > 0 ? all : undefined);
   }
 
-  readonly #leave = (): void => keep(this.#known.session, this.#drawn);
+  readonly #leave = (): void => {
+    const { state } = this.#client.view;
+    const deleted = state.name === "closed" && state.code === DELETED;
+    keep(deleted ? undefined : this.#known.session, this.#drawn);
+  };
 
   // Drawing
 

@@ -54,6 +54,8 @@ export class Conversations extends Store<ListView> {
   readonly #url = new URL(".", document.baseURI).href;
   readonly #channel = new BroadcastChannel(CHANNEL);
   #all: readonly Conversation[] = [];
+  /** How many of them the server listed. */
+  #listed = 0;
   #next: string | undefined;
   #found: readonly Conversation[] = [];
   #foundNext: string | undefined;
@@ -84,7 +86,7 @@ export class Conversations extends Store<ListView> {
     set("sessionStorage", LISTED, undefined);
     for (const { session, title } of this.#all) this.#titles.set(session, title);
     this.#show();
-    addEventListener("pagehide", () => set("sessionStorage", LISTED, this.#all.slice(0, PAGE)));
+    addEventListener("pagehide", () => set("sessionStorage", LISTED, this.#there(this.#all).slice(0, PAGE)));
     this.#channel.addEventListener("message", () => this.refresh());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.refresh();
@@ -197,16 +199,17 @@ export class Conversations extends Store<ListView> {
 
   more(): void {
     if (this.#words.trim()) this.#search(this.#found, this.#foundNext);
-    else this.refresh(this.#all.length + PAGE);
+    else this.refresh(this.#listed + PAGE);
   }
 
   /** Read the list anew, `count` of it or as much as there was. */
-  refresh(count = this.#all.length): void {
+  refresh(count = this.#listed): void {
     if (!this.#connected) return;
     const wanted = ++this.#wanted;
     this.#read({}, [], undefined, count, () => wanted === this.#wanted).then((read) => {
       if (read === null) return;
       this.#next = read.next;
+      this.#listed = read.cards.length;
       this.#take(read.cards);
     });
     if (this.#words.trim()) this.#search();
@@ -292,11 +295,15 @@ export class Conversations extends Store<ListView> {
     this.#show();
   }
 
+  #there(listed: readonly Conversation[]): readonly Conversation[] {
+    return listed.filter(({ session }) => !this.#leaving.has(session));
+  }
+
   #show(): void {
     const searching = this.#words.trim() !== "";
     this.#view = {
       words: this.#words,
-      shown: (searching ? this.#found : this.#all).filter(({ session }) => !this.#leaving.has(session)),
+      shown: this.#there(searching ? this.#found : this.#all),
       more: (searching ? this.#foundNext : this.#next) !== undefined,
       reading: this.#readings > 0,
       fault: this.#undone || this.#unread,
