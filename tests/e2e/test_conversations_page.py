@@ -234,6 +234,34 @@ async def test_a_conversation_is_in_the_list_while_it_is_answered(make_site: Mak
     await expect(titles(tab)).to_have_text(["Go on"])
 
 
+async def test_one_that_is_being_deleted_is_not_in_the_list_meanwhile(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await make_site(parrot)
+    tab = await site.tab()
+    await talk(tab, "One", "Two")
+    sessions, gate, asked = gateway(site).sessions, asyncio.Event(), asyncio.Event()
+    delete = sessions.delete
+
+    async def slowly(session: str, **proof: Any) -> None:
+        asked.set()
+        await gate.wait()
+        await delete(session, **proof)
+
+    monkeypatch.setattr(sessions, "delete", slowly)
+    await choose(tab, "Delete…")
+    await tab.button("Delete").click()
+    await asked.wait()
+    await expect(titles(tab)).to_have_text(["One"])
+    async with tab.page.expect_response("**/api/agent/sessions?*"):
+        await come_to_the_front(tab)
+    await tab.frame()
+    await expect(titles(tab)).to_have_text(["One"])
+    async with tab.page.expect_response("**/api/agent/sessions/*"):
+        gate.set()
+    await expect(titles(tab)).to_have_text(["One"])
+
+
 async def test_a_long_list_comes_in_pieces(make_site: MakeSite) -> None:
     tab = await (await make_site(parrot)).tab()
     await tab.page.evaluate(

@@ -1,6 +1,7 @@
 """HTTP requests by chance, and the statuses that PROTOCOL.md has for them."""
 
 import asyncio
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from .expected import Live
 from .frames_of_chance import ASKS, SECRET, STRINGS, Chance, Verdict, is_ask, is_query, judge
 from .proof import Course, Disproved
 
+LIST = "/api/agent/sessions"
 ANY = frozenset({200, 204, 400, 404, 409, 413, 429})
 """All that a call may be answered with, where its meaning is not clear."""
 
@@ -115,7 +117,9 @@ class Requests:
         if dice < 0.11:
             headers["origin"] = rng.choice((b"https://evil.example", b"null", b"", b"http://localhost.evil.example"))
             return Request("POST", "/api/agent/interrupt", b"", headers, [b"{}"]), frozenset({403})
-        if dice < 0.25:
+        if dice < 0.15:
+            return self._list(headers)
+        if dice < 0.28:
             return self._get(headers)
         return self._post(headers)
 
@@ -181,6 +185,36 @@ class Requests:
         elif len(query) > self._limit:
             statuses = frozenset({413})
         return Request(method, "/api/agent/stream", query, headers, [b""]), statuses
+
+    def _list(self, headers: dict[str, bytes]) -> tuple[Request, frozenset[int]]:
+        """About the list of sessions. None that is in use is deleted."""
+        rng = self._rng
+        if rng.random() < 0.5:
+            texts = {
+                name: rng.choice(values)
+                for name, values in {
+                    "words": (*STRINGS, "a b c d e f g h i", "w" * 201),
+                    "before": (*STRINGS, "1~a", "1.5~", "99999999999999999999.9~x", "nan~x", "1e9~x", "-1~x"),
+                    "limit": (*STRINGS, "1", "100", "101", "0", "-1", "1e1", "٣"),
+                }.items()
+                if rng.random() < 0.5
+            }
+            query = urlencode({name: text.encode(errors="ignore").decode() for name, text in texts.items()}).encode()
+            statuses = frozenset({200, 400} if texts else {200})
+            return Request("GET", LIST, query, headers, [b""]), statuses | (ANY if len(query) > self._limit else NONE)
+        method = rng.choice(("PATCH", "DELETE"))
+        live = rng.choice(self._lives) if self._lives and method == "PATCH" and rng.random() < 0.5 else None
+        body: dict[str, Any] = {
+            "title": rng.choice((*STRINGS, "A title", 5, None)),
+            "token": rng.choice(("k", 5, None)),
+        }
+        if live is not None:
+            body["token"] = live.token
+        name = live.session if live is not None else rng.choice(("nobody", "é", "a b", "a" * 5_000))
+        raw = json.dumps(body).encode() if rng.random() < 0.8 else rng.choice((b"", b"{", b"[]", b"null", b"\xff"))
+        return Request(method, f"{LIST}/{name}", b"", headers, [raw]), frozenset(
+            {200, 400} if live is not None and raw.startswith(b'{"') else {400, 404}
+        )
 
     def _chance(self) -> Chance:
         chance = Chance(self._rng, binary=False)

@@ -185,6 +185,7 @@ export class Conversations extends Store<ListView> {
     this.#leaving.add(session);
     this.#titles.delete(session);
     this.#said.delete(session);
+    this.#all = this.#all.filter((one) => one.session !== session);
     this.#show();
   }
 
