@@ -152,12 +152,13 @@ class Client:
         *,
         id: str | None = None,
         when_busy: WhenBusy | None = None,
+        continues: str | None = None,
     ) -> AsyncGenerator[LogEvent]:
-        """Say `data` and iterate over the events of its run, up to the ending (`Done`, `Interrupted` or `Error`), which
-        is the last. What else comes meanwhile is passed over. Raises `Unanswered` where the message was not taken, and
-        `Closed`. Who leaves the loop early stops nothing: that is what `interrupt` is for.
+        """Say `data` as `send` does, and iterate over the events of its run, up to the ending (`Done`, `Interrupted` or
+        `Error`), which is the last. What else comes meanwhile is passed over. Raises `Unanswered` where the message was
+        not taken, and `Closed`. Who leaves the loop early stops nothing: that is what `interrupt` is for.
         """
-        return answer(self.notices(), self.send(data, id=id, when_busy=when_busy).id)
+        return answer(self.notices(), self.send(data, id=id, when_busy=when_busy, continues=continues).id)
 
     async def _read(self) -> do.Notice | None:
         notice = await self._inbox.next()
@@ -169,14 +170,22 @@ class Client:
 
     # What is said
 
-    def send(self, data: str, *, id: str | None = None, when_busy: WhenBusy | None = None) -> Sent:
+    def send(
+        self,
+        data: str,
+        *,
+        id: str | None = None,
+        when_busy: WhenBusy | None = None,
+        continues: str | None = None,
+    ) -> Sent:
         """Say something. It is kept, and said again after each return, until the server has answered it.
 
-        id: a name of your own; said twice under the same one it is run once. Raises `ValueError` for what no frame can
+        id: a name of your own; said twice under the same one it is run once. continues: a run that was interrupted,
+        whose answer is to go on; `data` is empty then. Raises `ValueError` for what no frame can
         hold, `Closed` where the client is closed.
         """
         self._check_open()
-        frame = checked(Say(data, id or secrets.token_urlsafe(12), when_busy))
+        frame = checked(Say(data, id or secrets.token_urlsafe(12), when_busy, continues))
         outcome: asyncio.Future[do.Decided] = asyncio.get_running_loop().create_future()
         self._outcomes[frame.id or ""] = outcome
         self._do(self._core.send(frame, self._now()))

@@ -67,6 +67,18 @@ async def test_a_message_is_answered_and_a_stop_stops() -> None:
         assert (await read_until(client, Settled)).task == "cancelled"
 
 
+async def test_an_answer_goes_on() -> None:
+    gate, script = Gate(), [["One tw"], ["o three."]]
+    agent = Scripted([*script[0], gate], script[1])
+    async with play(agent) as scene, scene.client() as client:
+        client.send("Count")
+        run = (await read_until(client, Content)).run
+        client.interrupt(run)
+        await read_until(client, Settled)
+        assert text([event async for event in client.answer("", continues=run)]) == "o three."
+        assert agent.turns[1].continues == "One tw"
+
+
 async def test_a_connection_that_is_cut_in_mid_answer_loses_nothing() -> None:
     gate, held = Gate(), Held()
     async with play(Scripted([*"abcdef", gate, *"ghijkl"])) as scene, scene.client() as client:
