@@ -24,6 +24,7 @@ ORDER = (
     "server",
     "schedules",
     "client",
+    "terminal",
     "scenarios",
     "docs",
     "proofs",

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import AgentWsError
-from . import bench, check, play, record, replay, schema, serve, token
+from . import bench, chat, check, play, record, replay, schema, serve, token
 
-COMMANDS = (serve, token, play, check, record, replay, bench, schema)
+COMMANDS = (serve, token, chat, play, check, record, replay, bench, schema)
 """As `--help` lists them. `add(commands)` of each adds a parser whose default `run` takes the options and returns the
 exit status."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
-from agent_ws import Fenced, Turn
+from agent_ws import AgentError, Fenced, Turn
 
 
 async def echo(turn: Turn) -> AsyncGenerator[str]:
@@ -34,6 +34,44 @@ async def asks(turn: Turn) -> str:
     """An answer that ends when the test says so, by a reply."""
     turn.content("Before. ")
     return f"After {await turn.ask('question', 'Well?')}."
+
+
+async def permits(turn: Turn) -> str:
+    """Does what the user allows."""
+    answer = await turn.ask("approval", "Delete 3 files?")
+    return "Deleted." if answer and answer["approved"] else "Nothing was deleted."
+
+
+async def listens(turn: Turn) -> None:
+    """Goes on until it is told something."""
+    turn.content("Listening. ")
+    while not (said := turn.steered()):  # noqa: ASYNC110 - as an agent does that looks between its steps
+        await asyncio.sleep(0.01)
+    turn.content(f"Heard {' '.join(said)}.")
+
+
+async def remembers(turn: Turn) -> AsyncGenerator[str]:
+    yield f"{len(turn.history)} messages before **{turn.message}**."
+
+
+async def fails(turn: Turn) -> AsyncGenerator[str]:
+    yield "Half. "
+    raise AgentError(f"I can't {turn.message}.")
+
+
+async def warns(turn: Turn) -> None:
+    """Half an answer, and a question that shows to the other side that it is there."""
+    turn.content("Half. ")
+    await turn.ask("question", "Half of it is written")
+    await asyncio.Event().wait()
+
+
+async def thinks_again(turn: Turn) -> None:
+    """Takes back what it wrote."""
+    turn.content("Wrong.\n\n")
+    await asyncio.sleep(0.01)
+    turn.take_back(len("Wrong.\n\n"))
+    turn.content("Right.")
 
 
 async def stubborn(turn: Turn) -> None:
