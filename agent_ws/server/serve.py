@@ -28,9 +28,10 @@ from .protocols import StallingHttp, StallingWebSocket
 if sys.platform != "win32":
     import resource
 
-GC_THRESHOLDS = (2_000, 50, 80)
-"""With Python's own all that lives is looked at every 70,000 objects, which with a thousand streams holds the loop for
-10 ms. Here it is every 8,000,000, and what is new is looked at in pieces of a fraction of a millisecond."""
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Python's own look at all that lives every 70,000 objects, which with a thousand streams holds the loop for 10 ms. A
+smaller first one would let more of what is just under way grow old, and then only a look at everything frees it.
+"""
 GC_LEFT = 256
 """Clients that have left until what they leave behind in cycles is collected."""
 UNTIL_CUT = 0.2
