@@ -54,8 +54,17 @@ async def _compare(options: argparse.Namespace) -> int:
 
     recording, server = read(options.file), Url.parse(options.to)
     again = Again(recording, server, speed=options.speed, patience=options.patience, token=options.token)
+    stop = _signal()
+    _tell(f"agent-ws plays the clients of {options.file} to {server} (Ctrl-C ends it)")
+    playing, stopped = asyncio.ensure_future(again.run()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((playing, stopped), return_when=asyncio.FIRST_COMPLETED)
+    playing.cancel()
+    stopped.cancel()
     try:
-        differences = await again.run()
+        differences = await playing
+    except asyncio.CancelledError:
+        print("agent-ws: cut short", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"agent-ws: can't reach {server}: {error.strerror or type(error).__name__}", file=sys.stderr)
         return 3
@@ -68,9 +77,7 @@ async def _serve(options: argparse.Namespace) -> int:
     from ..recordings import Replay  # noqa: PLC0415
 
     recording = read(options.file)
-    stop = asyncio.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    stop = _signal()
     replay = Replay(recording, _tell, speed=options.speed, host=options.host, port=options.port)
     try:
         await replay.listen()
@@ -91,6 +98,14 @@ async def _serve(options: argparse.Namespace) -> int:
         for task in waiting:
             task.cancel()
     return 1 if options.once and (replay.departures or not replay.played.is_set()) else 0
+
+
+def _signal() -> asyncio.Event:
+    """Set when somebody wants the end."""
+    stop = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    return stop
 
 
 def _tell(line: str) -> None:

@@ -174,7 +174,11 @@ class _Connection:
 
     async def _run(self) -> None:
         reader, writer = self._client
-        request = _Head.parse(await reader.readuntil(b"\r\n\r\n"))
+        try:
+            request = _Head.parse(await reader.readuntil(b"\r\n\r\n"))
+        except asyncio.LimitOverrunError:
+            await _answer(writer, "431 Request Header Fields Too Large")
+            return
         for name, value in request.fields:
             self._notes.secrets.learn(name, value)
         try:
@@ -186,7 +190,7 @@ class _Connection:
             self._notes.tell(f"{self._server} can't be reached: {error.strerror or type(error).__name__}")
             if request.upgrades:
                 self._refused(request, 502)
-            await _answer(writer, b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            await _answer(writer, "502 Bad Gateway")
             return
         self._writers.append(server)
         server.write(request.for_server(self._server))
@@ -256,7 +260,7 @@ class _Connection:
             notes.add(Closed(notes.now, self._c, by, int(close.code), close.reason))
 
 
-async def _answer(writer: StreamWriter, data: bytes) -> None:
-    writer.write(data)
+async def _answer(writer: StreamWriter, status: str) -> None:
+    writer.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
     writer.write_eof()
     await writer.drain()

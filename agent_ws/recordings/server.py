@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from ipaddress import ip_address
 from mimetypes import guess_type
 from typing import Self
 
@@ -28,7 +29,6 @@ CLOSE_S = 1.0
 """For a client to answer the close."""
 MESSAGE_BYTES = 16 * 2**20
 LIST = "/api/agent/sessions"
-LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Replay:
@@ -88,9 +88,8 @@ class Replay:
     def _ask(self, socket: ServerConnection, request: Request) -> Response | None:
         """Answer what is no handshake, or none that is to be accepted."""
         host = request.headers.get("Host", "")
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         origin = request.headers.get("Origin")
-        if name not in (*LOCAL, self._host) or origin not in (None, f"http://{host}"):
+        if not self._knows(host) or origin not in (None, f"http://{host}"):
             return socket.respond(HTTPStatus.FORBIDDEN, "expected a client of this machine, or the page from here\n")
         path = request.path.partition("?")[0]
         if path == LIST:
@@ -108,6 +107,15 @@ class Replay:
                 return socket.respond(
                     HTTPStatus(status), "so it was recorded, or there are no more connections in it\n"
                 )
+
+    def _knows(self, host: str) -> bool:
+        """Whether a `Host` header is ours: a foreign name that was pointed at this machine is none (DNS rebinding)."""
+        name, colon, port = host.rpartition(":")
+        name = (name if colon and port.isdecimal() else host).strip("[]")
+        try:
+            return name in ("localhost", self._host) or bool(ip_address(name))
+        except ValueError:
+            return False
 
     async def _play(self, socket: ServerConnection) -> None:
         stage = self._stage

@@ -224,9 +224,6 @@ class Stage:
         if self._heard_before(part):
             return
         part.over = True
-        opened = next(i for i, line in enumerate(self._lines) if isinstance(line, Opened) and line.c == part.c)
-        self._done.discard(opened)
-        self._first = min(self._first, opened)
         del self._parts[part.c]
 
     def _depart(self, part: Part, place: int | None, got: str) -> str:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pytest
 from processes import Serve, Server, Tab
 
-from agent_ws.recording import Closed, FromClient, FromServer, read
+from agent_ws.recording import Closed, File, FromClient, FromServer, Opened, form, read
 
 Record: TypeAlias = Callable[[Server], Awaitable[Server]]
 
@@ -144,7 +144,7 @@ async def test_recorded_clients_at_a_server(
     await server.kill()
     replay = await Server.start("-m", "agent_ws", "replay", str(tmp_path / "r.ndjson"), "--to", "127.0.0.1:1")
     assert await replay.exit() == 3
-    assert replay.output.startswith("agent-ws: can't reach http://127.0.0.1:1: ")
+    assert "agent-ws: can't reach http://127.0.0.1:1: " in replay.output
 
 
 async def test_a_log_out_of_a_store_and_who_looks_on(serve: Serve, tmp_path: Path) -> None:
@@ -179,3 +179,15 @@ async def test_a_log_out_of_a_store_and_who_looks_on(serve: Serve, tmp_path: Pat
         assert why in wrong.output
         assert not (tmp_path / "x").exists()
     assert not (tmp_path / "none.db").exists()
+
+
+async def test_recorded_clients_can_be_stopped(serve: Serve, tmp_path: Path) -> None:
+    with File(tmp_path / "r", "proxy", 1.5) as file:
+        file.add([Opened(0, 1, "/ws"), FromClient(3600, 1, **form('{"type":"hello"}', binary=False))])
+    server = await serve("endless", store="memory")
+    url = f"http://127.0.0.1:{await server.port()}"
+    replay = await Server.start("-m", "agent_ws", "replay", str(tmp_path / "r"), "--to", url)
+    await replay.says("plays the clients")
+    replay.terminate()
+    assert await replay.exit() == 1
+    assert replay.output.endswith("agent-ws: cut short\n")

@@ -294,6 +294,14 @@ async def test_a_server_that_is_not_there_is_told(record: Record) -> None:
         assert "can't be reached" in recorded.told[0]
 
 
+async def test_a_head_without_end_is_answered(record: Record) -> None:
+    async with serving(Scripted(["Hi."])) as site, record(site.port) as recorded:
+        net = Net(recorded.proxy.port)
+        response = await net.get("/", {"x": "x" * 300_000})
+        assert response.status == 431
+        net.close()
+
+
 async def test_what_is_no_websocket_passes_and_is_told_of(record: Record) -> None:
     async with serving(Scripted(["Hi."])) as site, record(site.port) as recorded:
         raw = await Net(recorded.proxy.port).websocket()

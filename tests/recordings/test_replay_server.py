@@ -106,7 +106,10 @@ async def test_a_recording_is_not_for_pages_of_other_sites(recording: Recording,
         own = f"localhost:{replay.port}"
         for fields, status in (
             ({"host": own, "origin": f"http://{own}"}, 101),
+            ({"host": "192.168.1.2:80"}, 101),
+            ({"host": "[::1]"}, 101),
             ({"host": own, "origin": "http://evil.example"}, 403),
+            ({"host": ""}, 403),
             ({"host": "evil.example", "origin": "http://evil.example"}, 403),
             ({"host": f"evil.example:{replay.port}"}, 403),
         ):
