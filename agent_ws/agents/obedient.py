@@ -36,7 +36,8 @@ the same agent there; it takes an hour. In the words of PROTOCOL.md:
                           a call is "[NAME]" and what it returned "(OUTPUT)"
     fail                  fails
 
-Anything else is no program: it says "You said: MESSAGE".
+Anything else is no program: it says "You said: MESSAGE". Where an answer is to go on (`continues`), it says "goes on
+behind: KEPT", where KEPT is the text that was kept of it, and waits for ever where KEPT has the word "hang".
 
 The one rule: it decides nothing, so a case knows what has to come.
 """
@@ -66,6 +67,11 @@ KNOWN = re.compile(
 
 async def obedient(turn: Turn) -> None:
     """The agent."""
+    if turn.continues is not None:
+        turn.content(f"goes on behind: {turn.continues}")
+        if "hang" in turn.continues.split():
+            await asyncio.Event().wait()
+        return
     statements = [line.strip() for line in re.split(r"[;\n]", turn.message) if line.strip()]
     if not statements or any(not KNOWN.fullmatch(statement.split()[0]) for statement in statements):
         turn.content(f"You said: {turn.message}")

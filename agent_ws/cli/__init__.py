@@ -5,6 +5,7 @@ waits for nothing.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
+    except BrokenPipeError:
+        # Who read the output has left (`| head`): Python would say so again when it flushes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (AgentWsError, ValueError) as error:
         print(f"agent-ws: {error}", file=sys.stderr)
         return 2

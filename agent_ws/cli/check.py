@@ -1,13 +1,12 @@
 """`agent-ws check`: the wire's conformance suite."""
 
 import argparse
-import asyncio
 import sys
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from . import arguments
-from .play import extra, finish, report_options, say
+from .play import extra, finish, report_options, say, until_stopped
 
 if TYPE_CHECKING:
     from ..scenarios.player import Outcome
@@ -27,7 +26,7 @@ def add(commands: arguments.Commands) -> None:
     )
     check.add_argument("--promise", type=int, choices=range(1, 9), metavar="N", help="only the cases of this promise")
     check.add_argument("-k", dest="only", default="", metavar="WORDS", help="only cases with these words")
-    check.add_argument("--jobs", type=arguments.count, default=16, metavar="N", help="cases at a time (%(default)s)")
+    check.add_argument("--jobs", type=arguments.count, default=8, metavar="N", help="cases at a time (%(default)s)")
     restart = "a command that kills and starts the server again; its last word is `kill` or `stop`"
     check.add_argument("--restart", default="", metavar="COMMAND", help=restart)
     check.add_argument("--list", action="store_true", help="list the cases and play none")
@@ -61,22 +60,25 @@ def _run(options: argparse.Namespace) -> int:
     from ..conformance.suite import NoServer, check, look, restarting  # noqa: PLC0415
     from ..scenarios.stage import Target  # noqa: PLC0415
 
+    so_far: list[Outcome] = []
+
     async def run() -> "list[Outcome]":
         restart = restarting(options.restart) if options.restart else None
         target = await look(Target(url=options.url, token=options.token, patience=options.patience, restart=restart))
         if "obedient" not in target.has and not options.json:
             print("The server's agent is not the obedient one: what needs it is skipped (--agent-help).")
-        return await check(chosen, target, at_once=options.jobs)
+        return await check(chosen, target, tell=so_far.append, at_once=options.jobs)
 
     try:
-        outcomes = asyncio.run(run())
+        outcomes = until_stopped(run(), so_far)
     except NoServer as error:
         print(f"agent-ws: {error}", file=sys.stderr)
         return 3
     if not options.json:
+        outcomes.sort(key=lambda outcome: outcome.script.head.promise or 0)  # stopped: they are as they came
         for promise, group in groupby(outcomes, lambda outcome: outcome.script.head.promise):
             print(f"\n{promise}. {PROMISES[promise or 0]}")
             for outcome in group:
                 say(outcome)
         print()
-    return finish(outcomes, options, "agent-ws check")
+    return finish(outcomes, options, "agent-ws check", len(chosen))

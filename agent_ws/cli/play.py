@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import arguments
 
@@ -22,7 +22,7 @@ def add(commands: arguments.Commands) -> None:
         "play",
         help="play scripted clients against a server",
         description="Play scenarios: what clients do and what they expect, in YAML. Exit status: 0 all passed, 1 some "
-        "failed, 2 a file is wrong, 3 there is no server.",
+        "failed or it was stopped, 2 a file is wrong.",
     )
     files = "scenario files or folders of *.scenario.yaml, and at most one URL of a server"
     play.add_argument("what", nargs="+", metavar="FILE|URL", help=f"{files} (else the file's agent, or {DEFAULT_URL})")
@@ -56,14 +56,25 @@ def _run(options: argparse.Namespace) -> int:
     scripts = [script for path in paths for script in read(path)]
     from ..scenarios.playing import play_all, target  # noqa: PLC0415
 
+    so_far: list[Outcome] = []
+
     def tell(outcome: "Outcome") -> None:
+        so_far.append(outcome)
         if not options.json:
             say(outcome)
 
     url = urls[0] if urls else ""
     server = target(url or DEFAULT_URL, options.token, options.patience)
-    outcomes = asyncio.run(play_all(scripts, server, named=bool(url), tell=tell))
-    return finish(outcomes, options, "agent-ws play")
+    outcomes = until_stopped(play_all(scripts, server, named=bool(url), tell=tell), so_far)
+    return finish(outcomes, options, "agent-ws play", len(scripts))
+
+
+def until_stopped(work: "Coroutine[Any, Any, list[Outcome]]", so_far: "list[Outcome]") -> "list[Outcome]":
+    """The outcomes; where Ctrl-C came, those that were there by then."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        return so_far
 
 
 @contextmanager
@@ -77,27 +88,37 @@ def extra() -> Generator[None]:
         raise ValueError("expected the library pyyaml, which is not here: pip install 'agent-ws[cli]'") from None
 
 
+STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+
 def say(outcome: "Outcome") -> None:
-    """Print one outcome."""
+    """Print one outcome, in colour where there is any."""
     from ..scenarios.report import line_of, told  # noqa: PLC0415 - `--help` must not wait for it
 
-    print(line_of(outcome))
+    try:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+    except ModuleNotFoundError:
+        print(line_of(outcome))
+    else:
+        Console(soft_wrap=True).print(Text(line_of(outcome), STYLES[outcome.result]))
     if told(outcome):
-        print(told(outcome))
+        print(told(outcome), flush=True)
 
 
-def finish(outcomes: "list[Outcome]", options: argparse.Namespace, suite: str) -> int:
-    """Print the sum, write the files, and return the exit status."""
+def finish(outcomes: "list[Outcome]", options: argparse.Namespace, suite: str, planned: int) -> int:
+    """Print the sum, write the files, and return the exit status. planned: how many should have been played."""
     from ..scenarios.report import counted, junit, plain  # noqa: PLC0415 - `--help` must not wait for it
 
-    failed = any(outcome.result == "failed" for outcome in outcomes)
+    stopped = planned - len(outcomes)
+    failed = stopped > 0 or any(outcome.result == "failed" for outcome in outcomes)
     if options.junit:
         Path(options.junit).write_bytes(junit(outcomes, suite))
     if options.json:
         import msgspec  # noqa: PLC0415
 
-        body = {"passed": not failed, "scenarios": plain(outcomes)}
+        body = {"passed": not failed, "not_played": stopped, "scenarios": plain(outcomes)}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(body), indent=2).decode() + "\n")
     else:
-        print(counted(outcomes))
+        print(counted(outcomes) + (f"; stopped: {stopped} not played" if stopped else ""))
     return 1 if failed else 0

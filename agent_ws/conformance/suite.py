@@ -14,7 +14,7 @@ from ..scenarios.player import Outcome, play
 from ..scenarios.stage import Target
 from ..scenarios.steps import Need
 
-AT_ONCE = 16
+AT_ONCE = 8
 """Cases that are played at a time: some only wait for a time limit, and a server allows an address so many sessions."""
 
 PROBES: dict[Need, str] = {

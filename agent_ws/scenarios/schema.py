@@ -27,7 +27,10 @@ def json_schema() -> dict[str, Any]:
     frames = wire()["$defs"]
     types = sorted({*_types(frames, "ServerEvent", "ServerControl"), *ENDS, "end"})
     defs["Send"]["properties"]["send"] = {
-        "anyOf": [{"type": "string"}, _with_type({"enum": _types(frames, "ClientFrame")})]
+        "anyOf": [
+            {"type": "string"},
+            _with_type({"anyOf": [{"enum": _types(frames, "ClientFrame")}, {"type": "string"}]}),
+        ]
     }
     defs["Pattern"] = {
         "description": "A frame's type, or fields that it has. `text` stands for all text of its run so far.",

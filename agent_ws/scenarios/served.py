@@ -25,11 +25,12 @@ async def serving(agent: Agent, settings: Settings | None = None) -> AsyncGenera
     config = server.config
     config.load()
     server.lifespan = config.lifespan_class(config)
-    with contextlib.redirect_stdout(io.StringIO()):  # it says where it serves
-        await server.startup()
+    server.servers = []
     try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it says where it serves
+            await server.startup()
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
+    finally:  # also where it was cancelled while it started
         for listener in server.servers:
             listener.close()
         async with asyncio.timeout(CLOSE_S):

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from processes import DEADLINE, Serve, Server
+from processes import DEADLINE, HERE, Serve, Server
 
 from agent_ws.conformance.cases import PROMISES, cases
 from agent_ws.conformance.suite import check, look
@@ -95,6 +98,53 @@ async def test_the_command_prints_a_report_of_every_kind(serve: Serve, tmp_path:
     assert body["passed"] is True, err
     assert {one["promise"] for one in body["scenarios"]} == {2}
     assert f'tests="{len(body["scenarios"])}"' in xml.read_text()
+
+
+async def start(*arguments: str, cwd: Path | None = None) -> asyncio.subprocess.Process:
+    """A command with pipes of its own."""
+    pipe = asyncio.subprocess.PIPE
+    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent_ws", *arguments, stdout=pipe, stderr=pipe, cwd=cwd, env=env
+    )
+
+
+async def test_a_play_that_is_stopped_tells_what_it_has(tmp_path: Path) -> None:
+    quick = "scenario: Quick\nagent: obedient\nsteps: [{sleep: 0}]"
+    (tmp_path / "a.scenario.yaml").write_text(f"{quick}\n---\n{quick.replace('Quick', 'Long').replace('0', '600')}")
+    process = await start("play", "a.scenario.yaml", cwd=tmp_path)
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE):
+        assert b"Quick" in await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert b"1 passed; stopped: 1 not played" in out
+    assert (process.returncode, err) == (1, b"")
+
+
+async def test_who_reads_no_further_is_no_error() -> None:
+    process = await start("check", "--list")
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE):
+        await process.stdout.readline()
+        process.stdout.feed_eof()
+        transport: Any = process
+        transport._transport.get_pipe_transport(1).close()  # noqa: SLF001 - the other end of a pipe that closes
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+        await process.wait()
+
+
+async def test_a_server_that_is_not_there_is_told_in_a_line() -> None:
+    process = await start("check", "http://127.0.0.1:1")
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (3, b"")
+    assert err.decode().startswith(
+        "agent-ws: expected a server that opens a session, got none: expected a server at ws:"
+    )
+    assert len(err.splitlines()) == 1
 
 
 async def test_a_server_with_another_agent_is_told_what_was_not_asked(serve: Serve) -> None:
