@@ -22,6 +22,8 @@ from .worker import LINE, TICK_S, Task, Told
 
 LEAD_S = 0.5
 """For the processes to start, before the load begins."""
+KEPT = 10
+"""Seconds for which a process may tell late what came in them; later it counts for the next one."""
 MIB = 1 << 20
 
 
@@ -111,6 +113,10 @@ class Load:
         self._server = Server(pid) if pid is not None else None
         self._tally = Tally()
         self._seconds: dict[int, Tally] = {}
+        """The last ones: a long load has too many to keep each one's histograms."""
+        self._ticks: list[Tick] = []
+        self._folded = 0
+        """The first second that is no point yet."""
         self._looks: dict[int, tuple[float, float]] = {}
         self._cpu = [0.0] * workers
         self._processes: list[asyncio.subprocess.Process] = []
@@ -140,6 +146,7 @@ class Load:
                 if process.returncode is None:  # else it would be reaped here, unseen by who waits for it
                     process.kill()
                     await process.wait()
+        self._fold(max(self._seconds, default=0) + 1)
         seconds = max(0.0, self._ended - begin)
         first, last = int(plan.warm), plan.warm + seconds + TICK_S - 1
         measured = [look for at, look in self._looks.items() if first <= at <= last]
@@ -147,7 +154,7 @@ class Load:
             plan,
             seconds,
             self._tally,
-            [self._tick(at, tally) for at, tally in sorted(self._seconds.items()) if first <= at <= last],
+            [tick for tick in self._ticks if first <= tick.at <= last],
             [cpu / seconds if seconds else 0.0 for cpu in self._cpu],
             sum(cpu for cpu, _ in measured) / len(measured) if measured else None,
             max((rss for _, rss in measured), default=None),
@@ -180,10 +187,18 @@ class Load:
     def _take(self, number: int, told: Told) -> None:
         self._tally.join(told.tally)
         # What it tells is of the time before: half of a tick back is in the middle of that.
-        self._seconds.setdefault(max(0, int(told.at - TICK_S / 2)), Tally()).join(told.tally)
+        at = max(self._folded, int(told.at - TICK_S / 2))
+        self._seconds.setdefault(at, Tally()).join(told.tally)
+        self._fold(at - KEPT)
         if self._plan.warm < told.at <= self._ended - self._began + TICK_S:
             self._cpu[number] += told.cpu
         self._told(self._tally, max(0.0, clock() - self._began))
+
+    def _fold(self, before: int) -> None:
+        """Make points of the seconds before that one."""
+        for at in sorted(at for at in self._seconds if at < before):
+            self._ticks.append(self._tick(at, self._seconds.pop(at)))
+            self._folded = at + 1
 
     async def _watch(self) -> None:
         """Look at the server, each second, while it is measured."""

@@ -30,7 +30,7 @@ BRIEF = Plan(connections=2, tokens=50, rate=100, think=0.1, interrupts=0, drops=
 class Watched:
     """What is shown, and what is done meanwhile: `act` is called once, when the server's own load is going."""
 
-    def __init__(self, act: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, act: Callable[[], object] = lambda: None) -> None:
         self.titles: list[str] = []
         self.act = act
         self.acted = False
@@ -86,6 +86,7 @@ async def test_the_command_measures_a_server_and_its_peers(tmp_path: Path) -> No
         assert result.rss is not None
         assert result.rss > 5
         assert {tick.at for tick in result.ticks} <= {0, 1}, "what is behind the end is in no second"
+        assert 0 < sum(tick.tokens for tick in result.ticks) <= result.counts["tokens"]
         assert result.tokens_s > 20
         assert all(0 <= t.p50 <= t.p90 <= t.p99 <= t.max for t in result.times.values())
     assert ours.counts["messages"] == pusher.counts["messages"] == sse.counts["messages"]
@@ -138,6 +139,16 @@ async def test_ctrl_c_before_there_is_anything_ends_it_at_once() -> None:
     found = await bench(Bench(plan=PLAN, target=None, workers=1, calibration=BRIEF), Early())
     assert found.cut
     assert found.results == []
+    assert not psutil.Process().children()
+
+
+async def test_a_load_that_is_cancelled_leaves_no_process() -> None:
+    screen = Watched()
+    loading = asyncio.ensure_future(bench(Bench(plan=PLAN, target=None, calibration=BRIEF), screen))
+    screen.act = loading.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert screen.acted
     assert not psutil.Process().children()
 
 
