@@ -24,6 +24,7 @@ ORDER = (
     "server",
     "schedules",
     "client",
+    "load",
     "terminal",
     "scenarios",
     "docs",
