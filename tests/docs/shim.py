@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from agent_ws.cli import main
 
 LISTENS = {"serve": "8000", "record": "8001", "replay": "8000"}
-ASKS = {"play", "record", "chat"}
+ASKS = {"record", "chat", "check"}
 """Commands whose server is the one on port 8000, unless they are told of another."""
 
 

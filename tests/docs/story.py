@@ -142,11 +142,10 @@ class Story:
     def _mention(self, command: str) -> None:
         """Files that a command names are used."""
         for name in [*self._files]:
-            if Path(name).stem.removesuffix(".scenario") in command or (
-                "pytest" in command and (Path(name).name.startswith("test_") or ".scenario." in name)
-            ):
-                used = self._files.pop(name)
-                self._mention(used.text)  # a scenario names its agent, a test imports what it tests
+            stem = Path(name).name.split(".")[0]
+            by_pytest = "pytest" in command and (stem.startswith("test_") or ".scenario." in name)
+            if name in self._files and (stem in command or by_pytest):
+                self._mention(self._files.pop(name).text)  # a scenario names its agent, a test imports what it tests
 
     async def _end(self, port: str) -> None:
         server = self._running.pop(port, None)
