@@ -32,7 +32,7 @@ def read() -> list[Kept]:
     """What is remembered, the newest last. A file that can't be read is one without sessions."""
     try:
         return msgspec.json.decode(place().read_bytes(), type=list[Kept])
-    except (OSError, msgspec.MsgspecError, UnicodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
         return []
 
 

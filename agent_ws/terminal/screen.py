@@ -20,6 +20,7 @@ from ..client.actions import Error as Refusal
 from ..client.actions import Event as Happened
 from ..client.actions import Outcome, Reset, Session, State
 from ..client.incoming import Unknown
+from ..events import Interrupted
 from ..frames import Rejected
 from ..settings import WhenBusy
 from .clean import line
@@ -40,7 +41,8 @@ MEANS: dict[WhenBusy, str] = {
 HELP = (
     "Enter sends; Alt-Enter makes a new line. During an answer Tab chooses what Enter does: wait, steer, interrupt.",
     "Ctrl-C stops the answer, twice leaves; Ctrl-D leaves: what goes on at the server goes on.",
-    "/queue /steer /interrupt choose too; with a text they send it that way. /stop, /help, /quit. // sends a slash.",
+    "/queue /steer /interrupt choose too; with a text they send it that way. // sends a slash.",
+    "/stop stops the answer, /continue has a stopped one go on. /help, /quit.",
 )
 
 
@@ -251,6 +253,8 @@ class Screen:
                     self._say("note", words)
             case "/stop":
                 self._guarded(self._client.interrupt)
+            case "/continue":
+                self._go_on()
             case "/quit":
                 self._leave(0)
             case "/queue" | "/steer" | "/interrupt" as name:
@@ -268,6 +272,13 @@ class Screen:
 
     def _send(self, text: str, mode: WhenBusy) -> None:
         self._guarded(lambda: self._client.send(text, when_busy=mode))
+
+    def _go_on(self) -> None:
+        ending = self._transcript.ending
+        if self._transcript.busy or not isinstance(ending, Interrupted):
+            self._say("error", "expected an answer that was stopped, and nothing after it")
+        else:
+            self._guarded(lambda: self._client.send("", continues=ending.run))
 
     def _reply(self, text: str) -> None:
         request = next(iter(self._transcript.requests.values()))

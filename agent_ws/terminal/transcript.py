@@ -89,8 +89,7 @@ class Transcript:
                     self._waiting[message] = event
             case Start(run=run):
                 self._going[run] = None
-                for message in [message for message, user in self._waiting.items() if user.run == run]:
-                    self._part(event).add(Said(clean(self._waiting.pop(message).data)))
+                self._begin(event)
             case Content(data=data, section=section):
                 self._end_thought(event)
                 self._part(event, section).write(clean(data))
@@ -144,7 +143,8 @@ class Transcript:
         for detail in self._working.values():
             yield Line("live", detail)
         for said in [*(user.data for user in self._waiting.values()), *(s for part in self._parts for s in part.said)]:
-            yield Line("queued", line(said))
+            if said:
+                yield Line("queued", line(said))
 
     # The parts
 
@@ -187,6 +187,13 @@ class Transcript:
         self._working.pop(event.run, None)
 
     # What else there is
+
+    def _begin(self, event: Event) -> None:
+        """Print what was said, now that it is the run's turn."""
+        for message in [message for message, user in self._waiting.items() if user.run == event.run]:
+            user = self._waiting.pop(message)
+            goes_on = user.continues is not None  # and nothing was said
+            self._part(event).add(Line("note", "the answer goes on") if goes_on else Said(clean(user.data)))
 
     def _call(self, event: ToolStart | ToolInput | ToolRun | ToolResult) -> None:
         key = (event.run, event.tool)
@@ -244,8 +251,7 @@ class Transcript:
 
     def _end(self, event: Ending) -> None:
         self.ending = event
-        for message in [message for message, user in self._waiting.items() if user.run == event.run]:
-            self._part(event).add(Said(clean(self._waiting.pop(message).data)))
+        self._begin(event)  # where it never did
         self._going.pop(event.run, None)
         self._working.pop(event.run, None)
         for key in [key for key in self._thoughts if key[0] == event.run]:

@@ -268,6 +268,19 @@ async def test_ctrl_c_stops_and_twice_leaves(chat: Chat, serve: Serve) -> None:
     assert terminal.cooked
 
 
+async def test_a_stopped_answer_goes_on(chat: Chat, serve: Serve) -> None:
+    terminal = await chat.open(await url(await serve("half")))
+    await terminal.says("connected")
+    terminal.type("/continue\r")
+    await terminal.says("expected an answer that was stopped")
+    terminal.type("hi\r")
+    await terminal.says("Half of the answer")
+    terminal.type("/stop\r")
+    place = await terminal.says("■ stopped")
+    terminal.type("/continue\r")
+    await terminal.says("the answer goes on\\s+Half of the answer", place)
+
+
 async def test_ctrl_c_where_nothing_goes_leaves_at_the_second_time(chat: Chat, serve: Serve) -> None:
     terminal = await chat.open(await url(await serve("half")))
     await terminal.says("connected")

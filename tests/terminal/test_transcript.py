@@ -84,6 +84,11 @@ CASES: dict[str, tuple[Sequence[Event], list[Item], list[Item]]] = {
         [Said("hi"), Line("stop", "stopped: superseded")],
         [],
     ),
+    "a stopped answer that goes on": (
+        [*SAID, Content("a"), Interrupted(), User("c2", "", continues="r1", run="r2"), Start(run="r2")],
+        [Said("hi"), Passage("a"), Line("stop", "stopped"), Line("note", "the answer goes on")],
+        [],
+    ),
     "two messages in the queue": (
         [*SAID, User("c2", "then?", run="r2"), Content("a"), Done(), Start(run="r2"), Content("b", run="r2")],
         [Said("hi"), Passage("a"), Said("then?")],
