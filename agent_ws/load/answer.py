@@ -45,6 +45,8 @@ class Answer(Struct):
     due: float
     name: str
     tokens: int = 0
+    timed: int = 0
+    """Tokens that are measured: after a `reset` they come again."""
     run: str | None = None
     taken: bool = False
     """The server has the message: it need not be said again."""
@@ -60,20 +62,22 @@ class Answer(Struct):
     def text(self, data: bytes, now: float) -> None:
         """Text came."""
         board, plan = self.board, self.board.plan
-        n = data.count(MARKED) if plan.exact else 1
+        self.tokens += data.count(MARKED) if plan.exact else 1
+        self.taken = True
+        if self.tokens <= self.timed:
+            return
         if board.begin <= now < board.end:
             board.tally.count("frames")
             board.tally.count("bytes", len(data))
-            board.tally.count("tokens", n)
+            board.tally.count("tokens", self.tokens - self.timed)
             if self._last is not None:
                 board.tally.time("between", now - self._last)
-        if not self.tokens:
+        if not self.timed:
             board.time("first", self.due, now)
         if plan.exact:
-            for k in range(self.tokens, self.tokens + n):
+            for k in range(self.timed, self.tokens):
                 board.time("late", self.due + k / plan.rate, now)
-        self.tokens += n
-        self.taken = True
+        self.timed = self.tokens
         self._last = now
 
     def broken(self) -> None:
@@ -83,6 +87,8 @@ class Answer(Struct):
     def again(self) -> None:
         """All of it comes again, if the server has any of it."""
         self.tokens = 0
+        if not self.board.plan.exact:
+            self.timed = min(self.timed, 1)  # how many pieces it comes in again, nobody knows
         self.run = None
         self.taken = self.told = False
         self.broken()
@@ -104,7 +110,7 @@ class Answer(Struct):
         """A Stop's ack. Behind a `done` it is of a Stop that came too late, which has none."""
         if self.stopped is not None and not self.ended:
             self.board.time("stop", self.stopped, now)
-            if not self.tokens:
+            if not self.timed:
                 # Who gives up before the first token has waited too: until the server answered anything at all. Left
                 # out, a stall would lose those who lost patience in it.
                 self.board.time("first", self.due, now)
@@ -138,19 +144,19 @@ class Answer(Struct):
     def complete(self) -> bool:
         """Whether all that is measured of it has come."""
         plan = self.board.plan
-        if self.stopped is not None or not self.tokens:
+        if self.stopped is not None or not self.timed:
             return False
-        return not plan.exact or self.tokens >= min(plan.tokens, (self.board.end - self.due) * plan.rate)
+        return not plan.exact or self.timed >= min(plan.tokens, (self.board.end - self.due) * plan.rate)
 
     def leave(self, now: float) -> None:
         """Note what had not come: how long it has been due counts, or the worst would be left out."""
         board, plan = self.board, self.board.plan
         if self.complete:
             return
-        if not self.tokens:
+        if not self.timed:
             board.unanswered(self.due, now)
         elif plan.exact and self.stopped is None and not self.ended:
-            for k in range(self.tokens, plan.tokens):
+            for k in range(self.timed, plan.tokens):
                 board.time("late", self.due + k / plan.rate, max(now, self.due + k / plan.rate))
             if self._last is not None:
                 board.tally.time("between", now - self._last)

@@ -106,6 +106,8 @@ def throughput(result: Result) -> str:
         f"{counts.get('stopped', 0):,} stopped",
         f"{counts.get('dropped', 0):,} connections lost on purpose",
     ]
+    if resets := counts.get("resets"):
+        parts.append(f"{resets:,} copies thrown away (`reset`)")
     if behind := counts.get("behind"):
         parts.append(f"{behind:,} messages said late")
     if result.cpu is not None and result.rss is not None:

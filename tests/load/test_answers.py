@@ -61,6 +61,26 @@ def test_an_ack_behind_the_end_is_none() -> None:
     assert "stop" not in one.board.tally.times
 
 
+def test_what_comes_again_is_measured_once() -> None:
+    one = told(answer(), 20.0, 20.1)
+    one.again()
+    told(one, 25.0, 25.0, 25.1)
+    assert (one.tokens, one.timed) == (3, 3)
+    assert one.board.tally.counts["tokens"] == 3
+    assert one.board.tally.times["first"].n == 1
+    assert one.board.tally.times["late"].n == 3
+    assert one.board.tally.times["late"].most == pytest.approx(4.9), "the third, which was due at 20.2"
+
+
+def test_where_nobody_counts_tokens_what_comes_again_is_one_piece() -> None:
+    one = Answer(board(Plan(message="hi", warm=10, seconds=100)), 20.0, "m1")
+    told(one, 20.0, 20.1, 20.2)
+    one.again()
+    told(one, 25.0, 25.1)
+    assert one.board.tally.counts["tokens"] == 4
+    assert one.board.tally.times["first"].n == 1
+
+
 def test_who_stops_before_the_first_token_has_waited_for_it() -> None:
     one = answer()
     one.stop(20.5)

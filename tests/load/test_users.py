@@ -187,7 +187,9 @@ async def test_a_reset_brings_all_again_and_only_the_answer_that_goes_counts() -
     assert tally.counts["resets"] == 3 * PLAN.connections
     assert tally.faults == {"the connection was lost": 3 * PLAN.connections}
     assert not {"doubled", "lost", "unanswered"} & set(tally.counts)
-    assert of(tally, "first").n >= len(list(crowd.due()))
+    assert of(tally, "first").n == len(list(crowd.due())), "what comes again is not timed again"
+    assert of(tally, "first").most < 1
+    assert tally.counts["tokens"] <= offered(crowd.plan, crowd.plan.seconds)
 
 
 async def test_a_refusal_is_counted_and_tried_again() -> None:
