@@ -4,7 +4,8 @@
  * The one rule: it does what the core decides, in that order, and decides nothing.
  */
 
-import { type Action, Core, type CoreOptions, type Outcome, type State, type Stop, type Wire } from "./core.js";
+import type { Action, CoreOptions, Outcome, State, Stop, Wire } from "./actions.js";
+import { Core } from "./core.js";
 import { Fold } from "./fold.js";
 import type { LimitsNotice, Say } from "./frames.js";
 import { Http } from "./http.js";

@@ -1,5 +1,6 @@
 /** A client of agent_ws: README.md shows it at work. */
 
+export type { Action, CoreOptions, Ending, Outcome, State, Stop, Wire } from "./actions.js";
 export { Answer, type AnswerEvent, streamWithRetry, Unanswered } from "./answer.js";
 export {
   Client,
@@ -13,16 +14,7 @@ export {
   type SessionView,
 } from "./client.js";
 export { comesBack } from "./codes.js";
-export {
-  type Action,
-  Core,
-  type CoreOptions,
-  type Ending,
-  type Outcome,
-  type State,
-  type Stop,
-  type Wire,
-} from "./core.js";
+export { Core } from "./core.js";
 export { Fold } from "./fold.js";
 export type * from "./frames.js";
 export { type AnswerView, joined } from "./joined.js";

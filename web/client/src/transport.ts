@@ -1,6 +1,6 @@
 /** What carries frames: a WebSocket, or requests and server-sent events. */
 
-import type { Ending } from "./core.js";
+import type { Ending } from "./actions.js";
 import type { ClientFrame, ServerControl, ServerEvent } from "./frames.js";
 
 export interface Transport {
