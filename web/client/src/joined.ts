@@ -6,7 +6,7 @@
  */
 
 import { head, size } from "./text.js";
-import type { Block, RunView, TextView } from "./view.js";
+import type { Block, RunView, SectionView, TextView } from "./view.js";
 
 /** One answer: `run` and all else is of its newest run, but for what was said and done, which is of all of them. */
 export interface AnswerView extends RunView {
@@ -65,6 +65,11 @@ function something(block: Block): boolean {
   return block.kind !== "outline" || block.sections.length > 0;
 }
 
+/** Whether there is anything of it: else it comes now, or not at all. */
+function begun({ state, blocks }: SectionView): boolean {
+  return state !== "planned" && (state !== "interrupted" || blocks.length > 0);
+}
+
 /** The blocks in their order, the text at the seam as one: the cut may be in a word. */
 function flow(before: readonly Block[], behind: readonly Block[]): readonly Block[] {
   const last = before.at(-1);
@@ -89,12 +94,12 @@ function seen(block: Block): Block {
     case "text":
       return block.seen === null ? block : { ...block, data: head(block.data, block.seen), seen: null };
     case "section":
-      return { ...block, redo: false, blocks: block.blocks.map(seen) };
+      return { ...block, redo: false, blocks: block.blocks.map(seen).filter(something) };
     case "agent":
       return { ...block, blocks: block.blocks.map(seen) };
     case "outline": {
-      const begun = block.sections.filter(({ state }) => state !== "planned"); // the others come now, or not at all
-      return { ...block, sections: begun.map((section) => seen(section) as typeof section) };
+      const sections = block.sections.map((section) => seen(section) as typeof section);
+      return { ...block, sections: sections.filter(begun) };
     }
     default:
       return block;
