@@ -25,6 +25,7 @@ ORDER = (
     "schedules",
     "client",
     "load",
+    "recordings",
     "terminal",
     "scenarios",
     "docs",

@@ -104,6 +104,7 @@ json = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a machine may be busy
 @given(st.dictionaries(st.text(max_size=9), json, max_size=4))
 def test_messagepack_comes_out_as_it_came(value: dict[str, Any]) -> None:
     data = msgspec.msgpack.encode(value)
@@ -175,7 +176,10 @@ def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes it anew
+@settings(
+    deadline=None,  # a machine may be busy
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],  # each example writes it anew
+)
 @given(noise=st.binary(max_size=200), at=st.integers(0, 200))
 def test_damage_is_an_error_or_another_recording(noise: bytes, at: int, tmp_path: Path) -> None:
     whole = HEADER + OPENED + b'{"is":"client","t":1,"c":1,"frame":{"type":"hello"}}\n'

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent_ws.frames import JSON, MSGPACK, Codec
@@ -375,6 +375,7 @@ def recordings(draw: st.DrawFn) -> list[Line]:
     return lines
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a machine may be busy
 @given(lines=recordings(), seed=st.integers(), speed=st.sampled_from([1.0, 10.0, math.inf]))
 def test_who_does_the_same_gets_the_same_byte_by_byte(lines: list[Line], seed: int, speed: float) -> None:
     """Each client does what the recorded one did, as soon as it has got what that one had got, or a little later."""
