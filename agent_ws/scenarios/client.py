@@ -177,7 +177,8 @@ class Client:
         fields = frame_pattern(pattern)
         events, answers = _orders(fields)
         over: list[Frame] = []
-        for i, got in enumerate(self.frames):
+        start = min(self._events, self._answers)
+        for i, got in enumerate(self.frames[start:], start):
             event, answer = _belongs(got.frame)
             if not ((events and event and i >= self._events) or (answers and answer and i >= self._answers)):
                 continue
@@ -195,9 +196,10 @@ class Client:
         """What has come that `seek` would pass before its frame, so far."""
         fields = frame_pattern(pattern)
         events, answers = _orders(fields)
+        start = min(self._events, self._answers)
         return [
             got.frame
-            for i, got in enumerate(self.frames)
+            for i, got in enumerate(self.frames[start:], start)
             for event, answer in [_belongs(got.frame)]
             if (events and event and i >= self._events) or (answers and answer and i >= self._answers)
         ]

@@ -95,14 +95,23 @@ def _place(event: Event) -> tuple[int, int]:
 def joined(events: Sequence[Event]) -> list[Event]:
     """The events with adjacent text joined, and text without its number: what two clients must have alike."""
     found: list[Event] = []
+    pieces: list[str] = []
+    """Of the last of them, where it is text: joined once, because a long answer comes in hundreds of frames."""
+
+    def close() -> None:
+        if pieces:
+            found[-1] = replace(found[-1], data="".join(pieces))
+            pieces.clear()
+
     for event in events:
         if not isinstance(event, Content | Thinking):
+            close()
             found.append(event)
             continue
-        text = replace(event, seq=0, part=0)
-        last = found[-1] if found else None
-        if isinstance(last, Content | Thinking) and replace(last, data="") == replace(text, data=""):
-            found[-1] = replace(last, data=last.data + text.data)
-        else:
+        text = replace(event, seq=0, part=0, data="")
+        if not (pieces and found[-1] == text):
+            close()
             found.append(text)
+        pieces.append(event.data)
+    close()
     return found

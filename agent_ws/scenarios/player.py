@@ -126,7 +126,7 @@ class Player:
                 client = stage.client(step.by)
                 await come(stage, client, step.after)
                 said = stage.fill(step.send)
-                for _ in range(step.times):
+                for _ in range(int(stage.fill(step.times))):
                     client.send({"type": "message", "data": said} if isinstance(said, str) else said)
                 stage.keep(step.as_, said)
             case Raw():

@@ -163,7 +163,7 @@ class Send(_Step, frozen=True, rename={"as_": "as"}):
     """Send a frame. A text is sent as the message."""
 
     send: str | Fields
-    times: Annotated[int, Meta(ge=1)] = 1
+    times: Annotated[int, Meta(ge=1)] | str = 1
     after: After | None = None
     as_: Name | None = None
 

@@ -3,7 +3,7 @@
 The one rule: a text that is nothing but such a name becomes the value, with its type; inside a longer text `${name}`
 becomes its words. `$$` is a dollar sign. Must not know: clients, steps.
 
-In what is sent, `{"repeat": "x", "times": 1000}` becomes that text.
+In what is sent, `{repeat: "x", times: 1000}` becomes that text; `times` may be a name, and `less` is taken off it.
 """
 
 import re
@@ -21,10 +21,8 @@ def fill(value: Any, names: Mapping[str, Any]) -> Any:
             return _text(value, names)
         case list() | tuple():
             return [fill(item, names) for item in cast("list[Any]", value)]
-        case {"repeat": str(text), "times": int(times)} if len(cast("dict[str, Any]", value)) == len(
-            ("repeat", "times")
-        ):
-            return text * times
+        case {"repeat": str(text), "times": times, **more} if set(cast("dict[str, Any]", more)) <= {"less"}:
+            return text * max(0, int(fill(times, names)) - int(cast("dict[str, Any]", more).get("less", 0)))
         case dict():
             return {key: fill(item, names) for key, item in cast("dict[str, Any]", value).items()}
         case _:

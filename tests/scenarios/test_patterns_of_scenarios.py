@@ -84,6 +84,7 @@ def test_a_condition_that_is_none_is_told(pattern: Any) -> None:
         ("$$me.run and $$", "$me.run and $"),
         ({"a": ["$n", {"b": "$me.run"}]}, {"a": [3, {"b": "r1"}]}),
         ({"repeat": "ab", "times": 3}, "ababab"),
+        ({"repeat": "ab", "times": "$n", "less": 2}, "ab"),
         ({"repeat": "ab", "times": 3, "c": 1}, {"repeat": "ab", "times": 3, "c": 1}),
         (None, None),
         (1.5, 1.5),

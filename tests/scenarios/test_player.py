@@ -179,6 +179,7 @@ async def test_who_reads_nothing_is_cut_off_and_who_reads_slowly_is_not() -> Non
         ("- request: GET /none", 4, r"expected the status 200 to 299, got 404"),
         ("- request: GET /healthz\n  json: {ok: maybe}", 4, r"expected an answer like"),
         ("- request: GET /healthz\n  header: {x-none: a}", 4, r"expected the header x-none"),
+        ("- restart: kill", 4, r"expected a way to restart the server"),
         ("- connect:\n- send: Hi\n  as: me", 5, r"expected a name of its own"),
         (
             "- connect:\n- send: {type: ping, data: a}\n- expect: {type: pong, data: {regex: (}}",
@@ -215,3 +216,24 @@ async def test_what_a_server_has_not_is_skipped_and_says_so() -> None:
     (script,) = parse("scenario: a\nneeds: [login]\nsteps:\n- connect:")
     outcome = await play(script, Target(url="http://127.0.0.1:1"))
     assert (outcome.result, outcome.skipped) == ("skipped", "needs a server with login")
+
+
+async def test_patience_stretches_every_deadline() -> None:
+    steps = "- connect:\n- expect: pong\n  within: 0.05"
+    (script,) = parse(f"scenario: a\nsteps:\n{steps}")
+    async with serving(STORY) as url:
+        outcome = await play(script, Target(url=url, patience=3))
+    assert outcome.failure is not None
+    assert "expected `pong` within 0.15 s" in outcome.failure.message
+
+
+async def test_a_server_is_restarted_as_the_step_says() -> None:
+    told: list[str] = []
+
+    async def restart(how: str) -> None:
+        told.append(how)
+
+    (script,) = parse("scenario: a\nneeds: [restart]\nsteps:\n- restart: stop\n- restart: kill")
+    target = Target(url="http://127.0.0.1:1", has=frozenset({"restart"}), restart=restart)
+    assert (await play(script, target)).result == "passed"
+    assert told == ["stop", "kill"]
