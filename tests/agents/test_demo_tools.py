@@ -201,7 +201,11 @@ def test_operators_are_only_words(documents: Documents) -> None:
 
 
 def test_the_projects_own_documents_are_found() -> None:
-    assert "PROTOCOL.md" in [path.name for path in installed()]
+    names = [path.name for path in installed()]
+    assert names[:3] == ["README.md", "PROTOCOL.md", "DESIGN.md"]
+    assert {"tutorial.md", "voice.md"} <= set(names)
+    assert "index.md" not in names
+    assert Documents().files() == names[:3]
 
 
 def test_documents_inside_the_package_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ The one rule: each names something that this project has, or the page is wrong.
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 from pages import ROOT
@@ -41,6 +41,12 @@ def _docker(words: list[str], where: str) -> None:
     """`docker compose up`: there is a file for it."""
     assert words[:2] == ["compose", "up"], f"{where}: expected `docker compose up`, got {words}"
     assert yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+def command_of(words: Sequence[str]) -> Sequence[str] | None:
+    """What a Makefile's target comes to, where that can be typed here: `make run` is `agent-ws serve`."""
+    recipe = re.search(r"^run: .*\n\t\$\(BIN\)/(.*) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return recipe[1].split() if recipe and [*words] == ["make", "run"] else None
 
 
 LOOKED_AT: Mapping[str, Callable[[list[str], str], None]] = {

@@ -46,7 +46,7 @@ class Block(Struct, frozen=True):
 
 def pages() -> list[Path]:
     """The pages that somebody wrote, those that a person reads first at the front."""
-    return [page for page in sorted((ROOT / "docs").rglob("*.md")) if GENERATED not in page.parents]
+    return [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").rglob("*.md")) if GENERATED not in p.parents)]
 
 
 def blocks(path: Path) -> list[Block]:

@@ -27,14 +27,14 @@ async def agents(folder: Path) -> AsyncGenerator[Table]:
     shutil.copy(model(), folder / "model.gguf")
     async with provider.Provider() as claude, chat.ChatProvider() as others:
         claude.script(*provider.answer("Hello ", "you."))
-        for path in ("/tmp/x", "/"):  # noqa: S108 - what the page says
+        for path in ("/tmp/x", "/", "/tmp/x"):  # noqa: S108 - what the page says
             call = provider.calling("delete", '{"path": ', f'"{path}"}}')
             claude.script(*provider.opening(), *call, *provider.closing("tool_use"))
             claude.script(*provider.answer("Well."))
         others.script(*chat.answer("Hello ", "you."))
         environment = {"ANTHROPIC_BASE_URL": claude.url, "NO_PROXY": "localhost,127.0.0.1"}
         yield {OLLAMA: int(others.url.rpartition(":")[2])}, environment
-        assert len(claude.requests) == 5
+        assert len(claude.requests) == 7
         assert len(others.requests) == 1
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from configurations import CONFIGURATIONS
 from frames_shown import check_frames
-from machine import LOOKED_AT
+from machine import LOOKED_AT, command_of
 from pages import ROOT, Block
 from processes import Server
 from shim import port_of
@@ -54,7 +54,8 @@ class Story:
         self._ports = ports
         self._running: dict[str, Server] = {}
         self._files: dict[str, Block] = {}
-        self._environment = os.environ | {
+        given = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "OPENAI_"))}
+        self._environment = given | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONUNBUFFERED": "1",
@@ -97,6 +98,8 @@ class Story:
         self._mention(command)
         lexed = shlex.split(command, comments=True)
         words = [word for word in lexed if not re.match(r"[A-Z_]+=", word)]
+        if (meant := command_of(words)) is not None:
+            command, words = shlex.join(meant), [*meant]
         if words[0] in LOOKED_AT:
             LOOKED_AT[words[0]](words[1:], str(block))
             return

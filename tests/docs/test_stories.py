@@ -1,5 +1,6 @@
 """What the pages show works as it is printed, from the top of each page to its end."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ from pages import BROWSER, PATTERNS, ROOT, STORY, TYPED, anchors, blocks, links,
 from props import props
 from story import told
 
+from agent_ws.cli import COMMANDS
+
+COMMANDS_KNOWN = {command.__name__.rpartition(".")[2] for command in COMMANDS}
 PLAYED = [page for page in pages() if any(block.language in STORY for block in blocks(page)) and page != PATTERNS]
 
 
@@ -40,3 +44,12 @@ def test_each_link_leads_somewhere(page: Path) -> None:
         there = (page.parent / path).resolve() if path else page
         assert there.exists(), f"{name(page)}: {target}"
         assert not anchor or anchor in anchors(there), f"{name(page)}: {target}"
+
+
+def test_the_commands_that_pages_name_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for page in pages():
+        for target in re.findall(r"`make (\w+)", page.read_text()):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name(page)}: make {target}"
+        for command in re.findall(r"(?:`|^\$ )agent-ws ([a-z]+)\b", page.read_text(), re.MULTILINE):
+            assert command in COMMANDS_KNOWN, f"{name(page)}: agent-ws {command}"

@@ -17,6 +17,8 @@ from ... import __file__ as _package
 from .markdown import Section, sections
 
 NAMES = ("README.md", "PROTOCOL.md", "DESIGN.md")
+"""The documents that are read one by one; the pages behind them are found by searching."""
+PAGES = ("docs/*.md", "docs/how-to/*.md")
 EXCERPT = 600
 """Characters of a passage that are shown, about."""
 QUERY_WORDS = 24
@@ -43,7 +45,8 @@ def installed() -> list[Path]:
     """The documents: inside an installed package, else at the checkout's root."""
     package = Path(_package or "").parent
     folder = package / "docs" if (package / "docs").is_dir() else package.parent
-    return [path for name in NAMES if (path := folder / name).is_file()]
+    pages = [path for pattern in PAGES for path in sorted(folder.glob(pattern)) if path.name != "index.md"]
+    return [*(path for name in NAMES if (path := folder / name).is_file()), *pages]
 
 
 class Documents:
@@ -75,8 +78,9 @@ class Documents:
         return self.load()[0]
 
     def files(self) -> list[str]:
-        """The documents' names."""
-        return list(dict.fromkeys(section.file for section in self.sections()))
+        """The documents' names, without the pages behind them; where there are only such, theirs."""
+        found = list(dict.fromkeys(section.file for section in self.sections()))
+        return [name for name in found if name in NAMES] or found
 
     def search(self, question: str, *, limit: int = 2, skip: int = 0, file: str | None = None) -> list[Passage]:
         """The best passages for a question, best first, after the first `skip`; of one `file` only, if it is given.
