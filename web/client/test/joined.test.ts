@@ -95,10 +95,14 @@ test("of an outline the sections are there that had begun, and nobody can ask fo
 });
 
 test("what was taken back before it began has left the answer as it was", () => {
-  const events = [...said("r1"), text("r1", "One "), stop("r1")];
-  const [, ...never] = [...said("r2", "r1").slice(0, 1), stop("r2")].reverse();
-  const { runs } = fold(...events, ...never, stop("r2"), ...said("r3", "r1"), text("r3", "two"));
-  assert.deepEqual(shown(joined(runs)).slice(1), ['  message of r1 "hi"', '  text "One two"']);
+  const asked = said("r2", "r1").slice(0, 1);
+  const events = [...said("r1"), text("r1", "One "), stop("r1"), ...asked, stop("r2")];
+  assert.deepEqual(
+    joined(fold(...events).runs).map(({ run }) => run),
+    ["r1"],
+  );
+  const after = joined(fold(...events, ...said("r3", "r1"), text("r3", "two")).runs);
+  assert.deepEqual(shown(after).slice(1), ['  message of r1 "hi"', '  text "One two"']);
 });
 
 test("what has not changed is the same object", () => {
