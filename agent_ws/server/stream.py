@@ -65,7 +65,7 @@ class Stream:
         self._wake.set()
 
     def conclude(self, error: FrameError) -> None:
-        """The same, once it has what is in the log."""
+        """The same, behind what was interrupted by it."""
         self._conclusion = error
         self._wake.set()
 
@@ -88,7 +88,8 @@ class Stream:
         while self._refusal is None:
             self._wake.clear()  # before looking, so that nothing which comes meanwhile is missed
             # Asked before the log is read: what an ending run wrote is then surely in what is read.
-            over = not session.is_open(self._run)
+            # While the session is being deleted nobody knows yet how this ends.
+            over = not (session.is_open(self._run) or session.leaving)
             piece = bytearray()
             for event in cursor.pull():
                 if self._run and event.run != self._run:
@@ -111,11 +112,11 @@ class Stream:
                 over = over and not cursor.behind
             if self._refusal is not None:
                 break
-            if self._conclusion is not None and (over or not cursor.behind):
-                yield bytes(piece) + dialect.control(control_error(self._conclusion), place)
-                return
             if over:
                 yield bytes(piece) + dialect.end(place)
+                return
+            if self._conclusion is not None:
+                yield bytes(piece) + dialect.control(control_error(self._conclusion), place)
                 return
             # The silence is the client's: events of other runs don't end it.
             if not piece and clock() >= spoke + silence:

@@ -89,4 +89,4 @@ def folded(text: str) -> str:
 
     It has no NUL, at which some engines cut a text off.
     """
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\0", " ")
+    return unicodedata.normalize("NFKC", text).casefold().replace("\0", " ")

@@ -315,6 +315,13 @@ async def test_what_the_server_can_not_do_is_told_and_undone(
     await expect(titles(tab)).to_have_text(["One"])
     await titles(tab).first.click()
     await expect(tab.runs.last.locator(".words")).to_have_text("One")
+    monkeypatch.undo()
+    await expect(tab.page.get_by_role("heading", level=1)).to_have_text("One")
+    await choose(tab, "Rename")
+    await tab.page.get_by_label("Title").fill("Two")
+    await tab.page.get_by_label("Title").press("Enter")
+    await expect(titles(tab)).to_have_text(["Two"])
+    await expect(tab.page.get_by_role("alert")).to_have_count(0)
     tab.faults.clear()  # the browser says of itself that a request was answered 503
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -340,7 +341,8 @@ async def test_a_deleted_session_is_gone_from_everywhere(store: Reluctant) -> No
             assert await asked(Http(app, "/api/agent/stream", body)) == (404, "session_not_found")
 
 
-async def test_what_goes_is_interrupted_and_every_client_is_told(store: Reluctant) -> None:
+@pytest.mark.parametrize("slow", [False, True])
+async def test_what_goes_is_interrupted_and_every_client_is_told(store: Reluctant, *, slow: bool) -> None:
     gate = Gate()
     script = Scripted(["a", gate, "b"], ["never"])
     async with serving(script, store=store) as app, connect(app) as client, connect(app) as other, connect(app) as held:
@@ -355,6 +357,9 @@ async def test_what_goes_is_interrupted_and_every_client_is_told(store: Reluctan
         streams = [Http(app, "/api/agent/stream", body | more) for more in ({}, {"message": "One", "id": "One"})]
         for stream in streams:
             await stream.until("content")
+        if slow:
+            store.gate.clear()
+            asyncio.get_running_loop().call_later(LONG, store.gate.set)
         assert await delete(app, opened) == (200, {"deleted": opened["session"]})
         for tab in (client, other, held):
             with pytest.raises(Closed, match="4410 deleted"):
@@ -362,25 +367,32 @@ async def test_what_goes_is_interrupted_and_every_client_is_told(store: Reluctan
             assert tab.frames[-1]["code"] == "deleted"
         for tab in (client, other):
             assert [frame["reason"] for frame in of(tab, "interrupted")] == ["deleted"] * 2
-        for stream in streams:
-            text = await stream.text()
-            assert text.index('"reason":"deleted"') < text.index('"code":"deleted"')
-            assert "[DONE]" not in text
+        before = asyncio.get_running_loop().time()
+        of_session, of_run = [sse(await stream.text()) for stream in streams]
+        assert of_session[-1][2] == {"type": "error", "code": "deleted", "message": of_session[-1][2]["message"]}
+        assert {data.get("reason") for name, _, data in of_session if name == "interrupted"} == {"deleted"}
+        assert "end" not in {name for name, _, _ in of_session}
+        assert [name for name, _, _ in of_run[-2:]] == ["interrupted", "end"]
+        assert asyncio.get_running_loop().time() < before + LONG, "they don't wait for a heartbeat"
         assert len(script.turns) == 1, "what waited never began"
         assert app.state.gateway.sessions.busy(opened["session"]) is False
 
 
-async def test_the_stream_of_a_session_ends_without_its_end() -> None:
-    gate = Gate()
-    async with serving(Scripted(["a", gate])) as app, connect(app) as client:
+async def test_a_stream_goes_on_where_the_deletion_fails(store: Reluctant) -> None:
+    gates = Gate(), Gate()
+    async with serving(Scripted(["a", gates[0]], ["b", gates[1]]), store=store) as app, connect(app) as client:
         opened = await hello(client)
         await say(client, "One")
         stream = Http(app, "/api/agent/stream", {"session": opened["session"], "token": opened["token"]})
         await stream.until("content")
-        await delete(app, opened)
-        text = await stream.text()
-        assert [name for name, _, _ in sse(text)] == ["interrupted", "error"]
-        assert sse(text)[-1][2]["code"] == "deleted"
+        store.fault = StoreError("the disk is full")
+        store.gate.clear()
+        asyncio.get_running_loop().call_later(LONG, store.gate.set)
+        assert (await delete(app, opened))[0] == 503
+        await say(client, "Two")
+        await stream.until('"content":"b"')
+        gates[1].set()
+        assert sse(await stream.text())[-1][2] == "[DONE]"
 
 
 async def test_an_agent_that_does_not_let_go_holds_no_deletion_up() -> None:
@@ -625,6 +637,89 @@ async def test_deleting_makes_room_for_another_session() -> None:
         await delete(app, opened)
         async with talking(app, "Three"):
             assert await titles(app) == ["Three"]
+
+
+class Fickle(MemoryStore):
+    """A store that takes any time, and fails now and then."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self._chance.choice((0, 0, 0.01, 0.3, 1)))
+        if self._chance.random() < 0.2:
+            raise StoreError("the disk is full")
+
+    async def load(self, session: str) -> Saved | None:
+        await asyncio.sleep(self._chance.choice((0, 0.01, 0.3)))
+        return await super().load(session)
+
+    async def save(self, batches: Sequence[Batch]) -> None:
+        await self._wait()
+        await super().save(batches)
+
+    async def remove(self, session: str) -> None:
+        await self._wait()
+        await super().remove(session)
+
+
+@pytest.mark.virtual(seeds=40)
+async def test_whatever_crosses_a_deletion_it_is_whole_or_not_at_all(request: pytest.FixtureRequest) -> None:
+    chance = random.Random(request.node.name)
+    store = Fickle(chance)
+    statuses: list[int] = []
+    codes: list[int] = []
+
+    async def agent(turn: Turn) -> None:
+        for _ in range(chance.randrange(6)):
+            turn.content("on and on ")
+            await asyncio.sleep(chance.choice((0, 0.1, 1)))
+
+    async def tab(app: Starlette, opened: Frame, n: int) -> None:
+        for k in range(4):
+            await asyncio.sleep(chance.choice((0, 0.2, 1, 3)))
+            async with connect(app, push=chance.random() < 0.5) as client:
+                try:
+                    await client.send({"type": "hello", "session": opened["session"], "token": opened["token"]})
+                    await client.until("session")
+                    answer = await say(client, f"{n} {k}", when_busy=chance.choice(("queue", "interrupt", "steer")))
+                    assert answer["type"] == "accepted" or answer["code"] in ("deleted", "store_failed", "queue_full")
+                    await drained(client, chance.choice((0, 0.3, 2)))
+                except Closed as closed:
+                    codes.append(closed.code)
+
+    async def deleter(app: Starlette, opened: Frame) -> None:
+        for _ in range(3):
+            await asyncio.sleep(chance.choice((0, 0.2, 1, 4)))
+            statuses.append((await delete(app, opened))[0])
+
+    async with serving(agent, store=store) as app:
+        async with connect(app, headers=COOKIE) as client:
+            opened = await hello(client)
+        async with asyncio.TaskGroup() as group:
+            for n in range(3):
+                group.create_task(tab(app, opened, n))
+            for _ in range(2):
+                group.create_task(deleter(app, opened))
+        assert set(statuses) <= {200, 404, 503}
+        assert set(codes) <= {4404, 4410, 4500}
+        sessions = app.state.gateway.sessions
+        gone = 200 in statuses
+        assert (404 in statuses) <= gone
+        assert gone or not {4404, 4410} & {*codes}
+        await asyncio.sleep(60)
+        assert (await store.record(opened["session"]) is None) == gone
+        assert (opened["session"] not in vars(vars(sessions)["_feed"])["_fed"]) or not gone
+        assert (opened["session"] not in vars(sessions)["_loaded"]) or not gone
+        if gone:
+            assert await titles(app) == []
+        else:
+            session = await sessions.find(opened["session"], owner=None, token=opened["token"])
+            await asyncio.sleep(60)
+            saved = await store.load(opened["session"])
+            assert saved is not None
+            assert list(saved.events) == session.log.read(0)
 
 
 # Around it

@@ -1,7 +1,8 @@
 import pytest
 
-from agent_ws.stores import MemoryStore
-from agent_ws.testing.stores import Make, StoreSuite, begin, more
+from agent_ws.stores import Mark, MemoryStore, Page
+from agent_ws.stores.memory import LOOK
+from agent_ws.testing.stores import Make, StoreSuite, begin, more, told
 
 
 class TestMemoryStore(StoreSuite):
@@ -18,6 +19,14 @@ async def test_the_session_saved_to_longest_ago_makes_room() -> None:
     await store.save([more("a", 2, 2)])
     await store.save([begin("c", 1)])
     assert [name for name in "abc" if await store.load(name)] == ["a", "c"]
+
+
+async def test_a_look_goes_through_so_much_and_no_more() -> None:
+    store = MemoryStore()
+    await store.save([told(f"s{i}", updated=i + 1.0, said="x" * (LOOK // 2)) for i in range(5)])
+    page = await store.page("me", ["needle"], None, 10)
+    assert page == Page((), Mark(4.0, "s3"))
+    assert len((await store.page("me", [], None, 10)).cards) == 5
 
 
 async def test_a_dropped_session_can_go_on_but_is_not_kept() -> None:

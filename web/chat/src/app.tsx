@@ -326,8 +326,7 @@ function useListed(chat: Chat, { runs, next, waiting, busy, state }: ChatView): 
   const messages = runs.flatMap((run) => run.messages);
   const unanswered = [next, ...waiting].filter((message) => message?.run === null).length;
   useEffect(() => {
-    if (session !== undefined && messages.length > 0)
-      conversations.said(session, messages[0]?.data ?? "", 1000 * Math.max(...messages.map(({ at }) => at)), busy);
+    if (session !== undefined && messages.length > 0) conversations.said();
   }, [session, messages.length, unanswered, busy]);
   const title = (session && conversations.title(session)) ?? titled(messages[0]?.data ?? "");
   useEffect(() => {

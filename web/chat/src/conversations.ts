@@ -43,8 +43,6 @@ const FOUND = 30;
 const TYPING = 200;
 /** How soon the list is read behind what happens here. */
 const SOON = 100;
-/** How long the server may take until its list has what was said here. */
-const TAKEN = 5_000;
 const LONGEST_TITLE = 60;
 
 export type Last = { readonly session: string; readonly token?: string | undefined };
@@ -54,8 +52,6 @@ export class Conversations extends Store<ListView> {
   readonly #url = new URL(".", document.baseURI).href;
   readonly #channel = new BroadcastChannel(CHANNEL);
   #all: readonly Conversation[] = [];
-  /** How many of them the server listed. */
-  #listed = 0;
   #next: string | undefined;
   #found: readonly Conversation[] = [];
   #foundNext: string | undefined;
@@ -66,8 +62,6 @@ export class Conversations extends Store<ListView> {
   #undone = "";
   /** Titles of all that were ever listed here: also of one that a search does not show. */
   readonly #titles = new Map<string, string>();
-  /** Said here, and perhaps not yet in the server's list: until when that is waited for. */
-  readonly #said = new Map<string, { readonly one: Conversation; readonly until: number }>();
   /** Deleted here: whatever the list says. */
   readonly #leaving = new Set<string>();
   #connected = false;
@@ -132,17 +126,13 @@ export class Conversations extends Store<ListView> {
     this.#all = this.#found = [];
     this.#next = this.#foundNext = undefined;
     this.#titles.clear();
-    this.#said.clear();
     this.#unread = this.#undone = "";
     this.#show();
   }
 
-  /** Something was said in one, at `at`, or its answer has begun or ended. `message`: the first. */
-  said(session: string, message: string, at: number, going: boolean): void {
+  /** Something was said, or an answer has begun or ended. */
+  said(): void {
     this.#undone = "";
-    const one = { session, title: this.title(session) ?? titled(message), at, going };
-    this.#said.set(session, { one, until: performance.now() + TAKEN });
-    this.#take(this.#all);
     clearTimeout(this.#soon);
     this.#soon = setTimeout(() => {
       this.refresh();
@@ -184,7 +174,6 @@ export class Conversations extends Store<ListView> {
       if (get<Last>(where, LAST)?.session === session) set(where, LAST, undefined);
     this.#leaving.add(session);
     this.#titles.delete(session);
-    this.#said.delete(session);
     this.#all = this.#all.filter((one) => one.session !== session);
     this.#show();
   }
@@ -200,18 +189,18 @@ export class Conversations extends Store<ListView> {
 
   more(): void {
     if (this.#words.trim()) this.#search(this.#found, this.#foundNext);
-    else this.refresh(this.#listed + PAGE);
+    else this.refresh(this.#all.length + PAGE);
   }
 
   /** Read the list anew, `count` of it or as much as there was. */
-  refresh(count = this.#listed): void {
+  refresh(count = this.#all.length): void {
     if (!this.#connected) return;
     const wanted = ++this.#wanted;
     this.#read({}, [], undefined, count, () => wanted === this.#wanted).then((read) => {
       if (read === null) return;
       this.#next = read.next;
-      this.#listed = read.cards.length;
-      this.#take(read.cards);
+      this.#all = read.cards;
+      this.#show();
     });
     if (this.#words.trim()) this.#search();
   }
@@ -270,7 +259,6 @@ export class Conversations extends Store<ListView> {
       return true;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      this.#titles.clear(); // the server's are true
       this.#undone = `${failure}: ${error.status ? error.message : "the server can't be reached"}`;
       return false;
     } finally {
@@ -283,17 +271,6 @@ export class Conversations extends Store<ListView> {
   /** Other tabs read the list too. */
   #tell(): void {
     this.#channel.postMessage("changed");
-  }
-
-  /** The list, with what was said here and is not in it yet. */
-  #take(listed: readonly Conversation[]): void {
-    const all = new Map(listed.map((one) => [one.session, one]));
-    for (const [session, { one, until }] of this.#said) {
-      if ((all.get(session)?.at ?? -1) >= one.at || performance.now() > until) this.#said.delete(session);
-      else all.set(session, { ...one, title: this.title(session) ?? one.title });
-    }
-    this.#all = [...all.values()].sort((a, b) => b.at - a.at);
-    this.#show();
   }
 
   #there(listed: readonly Conversation[]): readonly Conversation[] {

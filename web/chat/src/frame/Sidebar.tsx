@@ -38,7 +38,7 @@ export const Sidebar = memo(
         ))}
         {more && (
           <li>
-            <button type="button" class="quiet" disabled={reading} onClick={showMore}>
+            <button type="button" class="quiet" onClick={showMore}>
               Show more
             </button>
           </li>
