@@ -221,6 +221,30 @@ async def test_what_is_deleted_is_gone_from_the_server_and_every_tab_is_told(mak
     await expect(tab.page.get_by_role("alert")).to_contain_text("no longer on the server")
 
 
+async def test_what_is_deleted_elsewhere_leaves_nothing_in_this_browser(make_site: MakeSite) -> None:
+    site = await make_site(endless)
+    tab = await site.tab()
+    await tab.say("Forget me")
+    await expect(tab.answer).to_contain_text("on and on")
+    await expect(titles(tab)).to_have_text(["Forget me"])
+    session = tab.page.url.rpartition("#")[2]
+    sessions = gateway(site).sessions
+    store: Store = vars(sessions)["_store"]
+    record = await store.record(session)
+    assert record is not None
+    await sessions.delete(session, owner=record.owner, token=None)
+    await expect(tab.page.get_by_role("alert").locator("p")).to_have_text("This conversation was deleted.")
+    await expect(titles(tab)).to_have_count(0)
+    new = await site.tab()
+    await expect(new.page.locator("#empty")).to_be_visible()
+    await tab.page.goto(f"{site.url}healthz")  # of the same origin, and keeps nothing itself
+    kept = await tab.page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    assert "Forget me" not in kept
+    assert "on and on" not in kept
+    assert session not in kept
+    tab.faults.clear()  # there is no icon
+
+
 async def test_a_conversation_is_in_the_list_while_it_is_answered(make_site: MakeSite) -> None:
     site = await make_site(endless)
     tab, other = await site.tab(), await site.tab()

@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from agent_ws import Identity, Limits, Settings, Turn, build_app
 from agent_ws.agents.scripted import Gate, Scripted
 from agent_ws.errors import StoreError
-from agent_ws.stores import Batch, Mark, MemoryStore, Page, Saved
+from agent_ws.sessions import Sessions
+from agent_ws.stores import Batch, Feed, Mark, MemoryStore, Page, Saved
 from agent_ws.testing.client import Client, Closed, connect, running
 
 pytestmark = pytest.mark.virtual
@@ -704,13 +705,14 @@ async def test_whatever_crosses_a_deletion_it_is_whole_or_not_at_all(request: py
                 group.create_task(deleter(app, opened))
         assert set(statuses) <= {200, 404, 503}
         assert set(codes) <= {4404, 4410, 4500}
-        sessions = app.state.gateway.sessions
+        sessions: Sessions = app.state.gateway.sessions
         gone = 200 in statuses
         assert (404 in statuses) <= gone
         assert gone or not {4404, 4410} & {*codes}
         await asyncio.sleep(60)
         assert (await store.record(opened["session"]) is None) == gone
-        assert (opened["session"] not in vars(vars(sessions)["_feed"])["_fed"]) or not gone
+        feed: Feed = vars(sessions)["_feed"]
+        assert (opened["session"] not in vars(feed)["_fed"]) or not gone
         assert (opened["session"] not in vars(sessions)["_loaded"]) or not gone
         if gone:
             assert await titles(app) == []
