@@ -5,6 +5,7 @@ import asyncio
 import os
 import shutil
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,8 @@ async def _talk(client: "Client", url: str) -> int:
 
     screen = Screen(client)
     status = await screen.run()
-    print(screen.rest(shutil.get_terminal_size().columns), end="")
-    if not isinstance(client.state, Ended):
-        print(f"To come back: agent-ws chat {url} --session {client.session}")
+    with suppress(OSError):  # the terminal may be gone
+        print(screen.rest(shutil.get_terminal_size().columns), end="")
+        if not isinstance(client.state, Ended):
+            print(f"To come back: agent-ws chat {url} --session {client.session}")
     return status

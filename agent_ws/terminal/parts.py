@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from .blocks import finished
+from .blocks import split
 
 Kind = Literal["note", "tool", "title", "ask", "stop", "error", "live", "queued"]
 
@@ -94,12 +94,12 @@ class Part:
                 yield entry
                 continue
             open_ = len(self._entries) == 1 and not self.done
-            cut = finished(entry) if open_ else len(entry)
+            whole, rest = split(entry) if open_ else (entry, "")
             if open_:
-                self._entries[0] = entry[cut:]
+                self._entries[0] = rest
             else:
                 del self._entries[0]
-            if entry[:cut].strip():
-                yield Passage(entry[:cut])
+            if whole.strip():
+                yield Passage(whole)
             if open_:
                 return

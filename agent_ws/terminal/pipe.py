@@ -5,7 +5,6 @@ an agent may take text back; a terminal gets each block when it is finished. All
 """
 
 import asyncio
-import os
 import signal
 import sys
 from contextlib import suppress
@@ -41,19 +40,14 @@ class Pipe:
         self._lost = False
 
     async def ask(self, message: str) -> int:
-        """Ask and print. Returns the exit status: 0 answered, 1 cut short or refused."""
+        """Ask and print. Returns the exit status: 0 answered, 1 cut short or refused. Raises `BrokenPipeError`."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
         loop.add_signal_handler(signal.SIGINT, self._stop, task)
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, task.cancel)
-        try:
-            status = await self._ask(message, task)
-            self._finish()
-        except OSError:  # nobody reads it any more
-            status = 1
-            # The interpreter flushes once more at its end, and would complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = await self._ask(message, task)
+        self._finish()
         return status
 
     async def _ask(self, message: str, task: asyncio.Task[int]) -> int:
@@ -74,6 +68,7 @@ class Pipe:
             task.cancel()
             return
         self._stopped = True
+        tell("stopping; Ctrl-C again leaves")
         with suppress(Closed):
             self._client.interrupt()
 

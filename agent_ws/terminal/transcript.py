@@ -33,6 +33,7 @@ from ..events import (
     ToolStart,
     User,
 )
+from .blocks import tail
 from .clean import clean, line
 from .parts import Item, Line, Part, Passage, Said
 
@@ -133,7 +134,7 @@ class Transcript:
         """What is on its way, as it is now. `ready` is to be asked first."""
         for i, part in enumerate(self._parts):
             if i == 0 and part.rest.strip():
-                yield Passage(part.rest)
+                yield Passage(tail(part.rest))
             elif i and part.rest.strip():
                 yield Line("live", line(f"{part.title or part.agent or ''} {part.rest[-LIVE_CHARS:]}", LIVE_CHARS))
         for thought in self._thoughts.values():

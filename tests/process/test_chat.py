@@ -226,6 +226,20 @@ async def test_a_signal_ends_it_with_what_there_is(chat: Chat, serve: Serve, num
     assert "Traceback" not in err
 
 
+async def test_ctrl_c_twice_leaves_where_nobody_hears_the_stop(chat: Chat, serve: Serve) -> None:
+    server = await serve("warns")
+    asked = await chat.start("hi", await url(server))
+    await asked.says("Half of it is written")
+    await server.kill()
+    await asked.says("the connection was lost")
+    asked.process.send_signal(signal.SIGINT)
+    await asked.says("Ctrl-C again leaves")
+    asked.process.send_signal(signal.SIGINT)
+    status, out, err = await asked.end()
+    assert (status, out) == (1, "Half. \n")
+    assert "left; what is going" in err
+
+
 async def test_an_output_that_nobody_reads_is_no_traceback(chat: Chat, serve: Serve) -> None:
     read, write = os.pipe()
     os.close(read)

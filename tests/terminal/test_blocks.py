@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.markdown import Markdown
 
-from agent_ws.terminal.blocks import MOST, finished
+from agent_ws.terminal.blocks import LIVE, MOST, split, tail
 
 CASES = {
     "nothing": ("", ""),
@@ -26,14 +26,29 @@ CASES = {
 
 @pytest.mark.parametrize(("text", "cut"), CASES.values(), ids=CASES)
 def test_it_is_cut_where_nothing_can_be_added(text: str, cut: str) -> None:
-    assert text[: finished(text)] == cut
+    assert split(text) == (cut, text[len(cut) :])
 
 
 def test_a_block_without_end_is_cut_between_two_lines() -> None:
     line = "x" * 79 + "\n"
-    assert finished("```\n" + line * (MOST // 80 - 1)) == 0
-    long = "```\n" + line * (MOST // 80 + 1) + "half"
-    assert finished(long) == len(long) - 4
+    long = line * (MOST // 80)
+    assert split(long) == ("", long)
+    assert split(f"{long}{line}half") == (f"{long}{line}", "half")
+    assert split(f"```py\n{long}{line}half") == (f"```py\n{long}{line}", "```py\nhalf"), "code stays code"
+    ended = f"```py\n{long}{line}```\n\n"
+    assert split(f"{ended}Text\n") == (ended, "Text\n")
+    assert split("x" * 2 * MOST) == ("", "x" * 2 * MOST)
+    assert split("x" * (2 * MOST + 1)) == ("x" * (2 * MOST + 1), "")
+
+
+def test_of_a_long_block_its_end_is_shown_meanwhile() -> None:
+    lines = "".join(f"line {n}\n" for n in range(1000))
+    assert tail("short") == "short"
+    assert tail(lines).endswith("line 999\n")
+    assert tail(lines).startswith("line ")
+    assert LIVE - 20 < len(tail(lines)) <= LIVE
+    assert tail(f"```py\n{lines}").startswith("```py\nline ")
+    assert tail("x" * 10_000) == "x" * LIVE
 
 
 def shown(text: str) -> str:
@@ -51,9 +66,8 @@ def test_it_looks_as_in_one_piece_whenever_it_is_cut() -> None:
         rest = ""
         for i in range(0, len(text), step):
             rest += text[i : i + step]
-            cut = finished(rest)
-            pieces += [rest[:cut]] if cut else []
-            rest = rest[cut:]
+            whole, rest = split(rest)
+            pieces += [whole] if whole else []
         assert "".join(pieces) + rest == text
         whole = [line for line in shown(text).splitlines() if line.strip()]
         assert [line for piece in [*pieces, rest] for line in shown(piece).splitlines() if line.strip()] == whole

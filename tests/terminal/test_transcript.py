@@ -180,6 +180,20 @@ CASES: dict[str, tuple[Sequence[Event], list[Item], list[Item]]] = {
         ],
         [],
     ),
+    "a section written again before it was printed": (
+        [
+            *SAID,
+            SectionStart("s1", "One"),
+            SectionStart("s2", "Two"),
+            Content("wrong", "s2"),
+            SectionEnd("s2", "interrupted"),
+            SectionStart("s2", "Two"),
+            Content("right", "s2"),
+            Done(),
+        ],
+        [Said("hi"), Line("title", "One"), Line("title", "Two (again)"), Passage("right")],
+        [],
+    ),
     "agents that write at the same time": (
         [
             *SAID,
