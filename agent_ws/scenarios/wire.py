@@ -18,7 +18,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidMessage
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import State
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
@@ -63,6 +63,8 @@ class Socket:
         self._flowing.set()
         self._rate: float | None = None
         self._holed = False
+        self._early: list[Event] = []
+        """What came in one piece with the answer to the handshake."""
         self._parts: list[bytes] = []
         self._text = False
         self._reading: asyncio.Task[None] | None = None
@@ -116,8 +118,10 @@ class Socket:
             else:
                 self._protocol.receive_eof()
             self._flush()
-            for event in self._protocol.events_received():
+            events = self._protocol.events_received()
+            for event in events[:1]:
                 if isinstance(event, Response):
+                    self._early = events[1:]
                     self.headers = {name.lower(): value for name, value in event.headers.raw_items()}
                     if self._protocol.state is State.CONNECTING or self._protocol.handshake_exc is not None:
                         return Answered(event.status_code, self.headers, bytes(event.body or b""))
@@ -188,6 +192,7 @@ class Socket:
 
     async def _read(self) -> None:
         try:
+            self._events(self._early)
             while not self._over or self._holed:
                 await self._flowing.wait()
                 size = self._piece if self._rate is None else max(1, int(self._rate * TICK))
@@ -211,7 +216,10 @@ class Socket:
             self._protocol.receive_data(data)
         else:
             self._protocol.receive_eof()
-        for event in self._protocol.events_received():
+        self._events(self._protocol.events_received())
+
+    def _events(self, events: list[Event]) -> None:
+        for event in events:
             if isinstance(event, Frame):
                 self._frame(event)
         self._flush()

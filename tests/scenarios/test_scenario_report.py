@@ -63,6 +63,8 @@ def test_the_command_tells_what_failed(tmp_path: Path, capsys: pytest.CaptureFix
     assert body["scenarios"][0]["failure"]["line"] == 6
     suite = parsed(xml.read_bytes())[0]
     assert [case.get("name") for case in suite] == ["It sings <&\\x01>", "It answers", "It knows me"]
+    assert [[part.tag for part in case] for case in suite] == [["failure"], [], ["skipped"]]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
 
 
 def test_what_xml_can_not_hold_is_left_out_of_it() -> None:
