@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import reference_python
 from declared import exported
-from pages import GENERATED, ROOT, links
+from frames_shown import check_frames
+from pages import GENERATED, ROOT, blocks, links
 from write_reference import documents
 
 from agent_ws.cli import COMMANDS
@@ -33,6 +34,13 @@ def test_every_frame_and_field_is_there() -> None:
             assert f"`{field}`" in page or field == "type" or name in {"Call", "Section", "Usage", "LimitsNotice"}, (
                 field
             )
+
+
+def test_the_protocols_examples_are_frames() -> None:
+    shown = [block for block in blocks(ROOT / "PROTOCOL.md") if block.language == "json"]
+    assert len(shown) > 5
+    for block in shown:
+        check_frames(block)  # the page takes them from there
 
 
 def test_every_command_has_its_options() -> None:
