@@ -66,6 +66,12 @@ async def warns(turn: Turn) -> None:
     await asyncio.Event().wait()
 
 
+async def paragraphs(turn: Turn) -> None:
+    """One that is finished, one that is not, and no end."""
+    turn.content("**One**.\n\nTwo.\n")
+    await asyncio.Event().wait()
+
+
 async def thinks_again(turn: Turn) -> None:
     """Takes back what it wrote."""
     turn.content("Wrong.\n\n")

@@ -31,20 +31,24 @@ class Terminal:
         asyncio.get_running_loop().add_reader(own, self._read)
 
     @classmethod
-    async def start(cls, *arguments: str, home: Path) -> "Terminal":
+    async def start(cls, *arguments: str, home: Path, message: bytes | None = None) -> "Terminal":
+        """With a `message` that comes over a pipe, and only what is written is in the terminal."""
         own, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         root = str(Path(__file__).parents[2])
         more = {"TERM": "xterm", "XDG_STATE_HOME": str(home), "PYTHONPATH": root}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agent_ws", *arguments),
-            stdin=its,
+            stdin=its if message is None else asyncio.subprocess.PIPE,
             stdout=its,
             stderr=its,
             cwd=root,
             env=os.environ | more,
             start_new_session=True,
         )
+        if process.stdin is not None:
+            process.stdin.write(message or b"")
+            process.stdin.close()
         return cls(process, own, its)
 
     def _read(self) -> None:

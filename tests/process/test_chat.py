@@ -91,8 +91,8 @@ class Chat:
         await tab.say("and?", when_busy="queue")
         await tab.leave()
 
-    async def open(self, *arguments: str) -> Terminal:
-        terminal = await Terminal.start("chat", *arguments, home=self._home)
+    async def open(self, *arguments: str, message: bytes | None = None) -> Terminal:
+        terminal = await Terminal.start("chat", *arguments, home=self._home, message=message)
         self._stack.push_async_callback(terminal.close)
         return terminal
 
@@ -117,6 +117,16 @@ async def test_a_pipe_gets_the_answer_and_nothing_else(chat: Chat, serve: Serve)
 
 async def test_a_pipe_gets_no_text_that_was_taken_back(chat: Chat, serve: Serve) -> None:
     assert await chat.ask("hi", await url(await serve("thinks_again"))) == (0, "Right.\n", "")
+
+
+async def test_a_terminal_gets_each_block_when_it_is_finished(chat: Chat, serve: Serve) -> None:
+    terminal = await chat.open(await url(await serve("paragraphs")), message=b"hi")
+    place = await terminal.says(r"One\.")
+    assert "Two" not in terminal.text
+    terminal.process.send_signal(signal.SIGINT)
+    await terminal.says(r"Two\.", place)
+    assert await terminal.exit() == 1
+    assert "connected" not in terminal.text
 
 
 async def test_the_exit_status_tells_of_a_run_that_failed(chat: Chat, serve: Serve) -> None:
