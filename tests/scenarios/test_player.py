@@ -237,3 +237,9 @@ async def test_a_server_is_restarted_as_the_step_says() -> None:
     target = Target(url="http://127.0.0.1:1", has=frozenset({"restart"}), restart=restart)
     assert (await play(script, target)).result == "passed"
     assert told == ["stop", "kill"]
+
+
+async def test_nothing_is_left_of_a_server_that_was_played_against() -> None:
+    before = asyncio.all_tasks()
+    await passes("- connect:\n- send: Hi\n- expect: start", Scripted([Gate()]))
+    assert asyncio.all_tasks() == before

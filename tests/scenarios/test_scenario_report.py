@@ -67,6 +67,14 @@ def test_the_command_tells_what_failed(tmp_path: Path, capsys: pytest.CaptureFix
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
 
 
+def test_a_server_that_is_named_goes_before_the_agent_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.scenario.yaml").write_text(GOOD)
+    assert main(["play", str(tmp_path), "http://127.0.0.1:1"]) == 1
+    assert "expected a server at ws://127.0.0.1:1/ws, got none" in capsys.readouterr().out
+
+
 def test_what_xml_can_not_hold_is_left_out_of_it() -> None:
     (script,) = parse('scenario: "a\\x01b\\U0001f642"\nsteps: [{sleep: 0}]')
     (case,) = parsed(junit([Outcome(script, "passed", 0.0)], "x")).iter("testcase")
