@@ -127,10 +127,29 @@ async def test_a_login_that_ends_in_mid_answer_is_asked_for_and_nothing_is_lost(
     office.admit(alice=[ALICES_SECOND], bob=[BOBS])
     await expect(tab.page.get_by_role("alert").filter(has_text=REFUSED)).to_be_visible()
     await expect(tab.state).to_have_text("Not logged in")
+    tab.faults[:] = [fault for fault in tab.faults if "401" not in fault]  # the list may just have been asked for
     agent.gate.set()
     await log_in(tab, ALICES_SECOND)
     await expect(tab.answer).to_contain_text("one two, hello")
     await expect(tab.runs).to_have_count(1)
+
+
+async def test_what_was_shown_is_not_kept_beyond_the_login(make_site: MakeSite, office: Office) -> None:
+    agent = Agent()
+    agent.gate.set()
+    site = await guarded(make_site, office, agent)
+    tab = await tab_of(site)
+    await log_in(tab, ALICES)
+    await tab.say("a secret")
+    await expect(tab.answer).to_contain_text("one two, a secret")
+    office.admit(bob=[BOBS])
+    await expect(tab.state).to_have_text("Not logged in")
+    await tab.page.add_init_script("window.kept = JSON.stringify({...sessionStorage})")
+    await tab.page.reload()
+    await expect(tab.state).to_have_text("Not logged in")
+    assert "secret" not in await tab.page.evaluate("kept")
+    await expect(tab.runs).to_have_count(0)
+    tab.faults[:] = [fault for fault in tab.faults if "401" not in fault]
 
 
 async def test_another_person_gets_nothing_of_the_conversation(make_site: MakeSite, office: Office) -> None:

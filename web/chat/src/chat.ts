@@ -79,7 +79,6 @@ const OUTBOX = "agent-ws.outbox";
 const READING = 400;
 /** The conversation is not for who asks, or is no more. */
 const STRANGER: ReadonlySet<number> = new Set([4401, 4403, 4404, 4410]);
-const DELETED = 4410;
 
 let keys = 0;
 
@@ -330,8 +329,8 @@ export class Chat extends Store<ChatView> {
 
   readonly #leave = (): void => {
     const { state } = this.#client.view;
-    const deleted = state.name === "closed" && state.code === DELETED;
-    keep(deleted ? undefined : this.#known.session, this.#drawn);
+    const strange = state.name === "closed" && STRANGER.has(state.code);
+    keep(strange ? undefined : this.#known.session, this.#drawn);
   };
 
   // Drawing
