@@ -15,7 +15,11 @@ from ..scenarios.stage import Target
 from ..scenarios.steps import Need
 
 AT_ONCE = 8
-"""Cases that are played at a time: some only wait for a time limit, and a server allows an address so many sessions."""
+"""Cases that are played at a time: some only wait for a time limit."""
+REST_S = 6.0
+"""Seconds after which a case is played again that met the server's limit of new sessions from an address."""
+AGAIN = 10
+"""So often at most."""
 
 PROBES: dict[Need, str] = {
     "open": "scenario: No login\nwithin: 5\nsteps:\n- connect:\n- send: {type: ping}\n- expect: pong",
@@ -50,13 +54,23 @@ async def check(
     *,
     tell: Callable[[Outcome], None] = lambda _: None,
     at_once: int = AT_ONCE,
+    rest: float = REST_S,
 ) -> list[Outcome]:
-    """Play the cases. Returns the outcomes in their order; `tell` gets each as it comes."""
+    """Play the cases. Returns the outcomes in their order; `tell` gets each as it comes.
+
+    Nobody asks for as many sessions as a check does, so a server may have too many of them: a case that was refused for
+    that is played again after `rest` seconds.
+    """
     room = asyncio.Semaphore(at_once)
 
     async def one(script: Script) -> Outcome:
         async with room:
             outcome = await play(script, target)
+            for _ in range(AGAIN):
+                if outcome.failure is None or "too_many_sessions" not in outcome.failure.message:
+                    break
+                await asyncio.sleep(rest)
+                outcome = await play(script, target)
         tell(outcome)
         return outcome
 

@@ -106,6 +106,7 @@ async def ready(tab: Tab, agent: Teller, words: int) -> str:
     await tab.say("Count")
     agent.go_on(words)
     await expect(tab.answer).to_contain_text(f"word{words - 1}")
+    await expect(tab.page.locator("#sidebar .title")).to_have_text("Count")  # the server's list comes when it comes
     await tab.frame()
     await tab.page.add_init_script(SAMPLE)
     return await tab.page.evaluate(SHOWN)

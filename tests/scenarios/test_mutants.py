@@ -138,3 +138,10 @@ async def test_a_server_that_breaks_a_promise_is_told(
     assert failed.title.startswith(told)
     assert failed.head.promise == promise
     assert len(outcomes) == 1 + len(CONTROLS)
+
+
+async def test_a_server_that_has_too_many_new_sessions_is_given_time() -> None:
+    script = next(case for case in cases() if "obedient" not in case.head.needs and not case.head.needs)
+    async with serving(obedient, Settings(limits=Limits(session_burst=2, session_rate=20.0))) as url:
+        outcomes = await check([script] * 8, Target(url=url, has=frozenset(("open", "obedient"))), rest=0.1)
+    assert [outcome.result for outcome in outcomes] == ["passed"] * 8
