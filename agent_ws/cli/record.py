@@ -2,12 +2,11 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 import time
 from pathlib import Path
 
-from . import arguments
+from . import arguments, ending
 
 
 def add(commands: arguments.Commands) -> None:
@@ -44,7 +43,7 @@ async def _pass_on(options: argparse.Namespace) -> int:
     from ..recording import File  # noqa: PLC0415 - `--help` must not wait for it
     from ..recordings import Proxy, Url  # noqa: PLC0415
 
-    server, stop = Url.parse(options.server), _signal()
+    server, stop = Url.parse(options.server), ending.asked()
     with File(options.file, "proxy", time.time()) as file:
         proxy = Proxy(server, file, _tell, host=options.host, port=options.port)
         try:
@@ -71,8 +70,9 @@ async def _look_on(options: argparse.Namespace) -> int:
     server = Url.parse(options.server)
     with File(options.file, "watch", time.time()) as file:
         notes = Notes(file, _tell)
+        # Both are ended below, whichever is first.
         watching = asyncio.ensure_future(watch(server, options.session, options.token, notes))
-        stopped = asyncio.ensure_future(_signal().wait())
+        stopped = asyncio.ensure_future(ending.asked().wait())
         _tell(f"agent-ws looks on at {options.session} on {server}, into {options.file} (Ctrl-C ends it)")
         await asyncio.wait((watching, stopped), return_when=asyncio.FIRST_COMPLETED)
         watching.cancel()
@@ -112,14 +112,6 @@ async def _take(options: argparse.Namespace) -> int:
         file.add(log.lines(saved))
         print(f"events: {len(saved.events)}, lines: {file.lines}")
     return 0
-
-
-def _signal() -> asyncio.Event:
-    """Set when somebody wants the end."""
-    stop = asyncio.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    return stop
 
 
 def _tell(line: str) -> None:

@@ -3,10 +3,9 @@
 import argparse
 import asyncio
 import math
-import signal
 import sys
 
-from . import arguments
+from . import arguments, ending
 
 
 def add(commands: arguments.Commands) -> None:
@@ -54,8 +53,9 @@ async def _compare(options: argparse.Namespace) -> int:
 
     recording, server = read(options.file), Url.parse(options.to)
     again = Again(recording, server, speed=options.speed, patience=options.patience, token=options.token)
-    stop = _signal()
+    stop = ending.asked()
     _tell(f"agent-ws plays the clients of {options.file} to {server} (Ctrl-C ends it)")
+    # Both are ended below, whichever is first.
     playing, stopped = asyncio.ensure_future(again.run()), asyncio.ensure_future(stop.wait())
     await asyncio.wait((playing, stopped), return_when=asyncio.FIRST_COMPLETED)
     playing.cancel()
@@ -77,7 +77,7 @@ async def _serve(options: argparse.Namespace) -> int:
     from ..recordings import Replay  # noqa: PLC0415
 
     recording = read(options.file)
-    stop = _signal()
+    stop = ending.asked()
     replay = Replay(recording, _tell, speed=options.speed, host=options.host, port=options.port)
     try:
         await replay.listen()
@@ -91,6 +91,7 @@ async def _serve(options: argparse.Namespace) -> int:
             "(Ctrl-C ends it)",
             flush=True,
         )
+        # All are ended below, whichever is first.
         waiting = [asyncio.ensure_future(stop.wait())]
         if options.once:
             waiting.append(asyncio.ensure_future(replay.played.wait()))
@@ -98,14 +99,6 @@ async def _serve(options: argparse.Namespace) -> int:
         for task in waiting:
             task.cancel()
     return 1 if options.once and (replay.departures or not replay.played.is_set()) else 0
-
-
-def _signal() -> asyncio.Event:
-    """Set when somebody wants the end."""
-    stop = asyncio.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    return stop
 
 
 def _tell(line: str) -> None:

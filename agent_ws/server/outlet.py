@@ -2,7 +2,8 @@
 
 The one rule: only this sends. What is new leaves inside the append that made it, where nothing waits before it and the
 socket has room: no task, no queue, no copy. Text that comes within a moment behind it leaves merged at the moment's
-end. Everything else is the writer's: what a full socket held up, what was held by a pause, the end.
+end, and what a run begins with when its agent has had its first step. Everything else is the writer's: what a full
+socket held up, what was held by a pause, the end.
 """
 
 import asyncio
