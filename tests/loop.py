@@ -46,6 +46,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds since the loop was made."""
         return self._selector_.now
 
+    def spend(self, seconds: float) -> None:
+        """Let the step that is being done take so long."""
+        self._selector_.now = round(self._selector_.now + seconds, 9)
+
 
 class Jump(selectors.SelectSelector):
     """The one place where a loop waits."""

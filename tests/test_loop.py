@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from loop import Stuck, run
+from loop import Stuck, VirtualLoop, run
 
 
 @pytest.mark.virtual
@@ -81,3 +81,16 @@ async def test_who_sleeps_for_what_is_left_arrives() -> None:
 
     await asyncio.gather(sleeper(), sleeper())
     assert loop.time() < 1e-6
+
+
+@pytest.mark.virtual
+async def test_a_step_that_takes_long_makes_timers_late() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    fired: list[float] = []
+    loop.call_later(0.1, lambda: fired.append(loop.time()))
+    loop.call_later(0.4, lambda: fired.append(loop.time()))
+    loop.spend(0.25)
+    assert loop.time() == 0.25
+    await asyncio.sleep(1)
+    assert fired == [0.25, 0.4]

@@ -48,7 +48,7 @@ class Batch(Struct, frozen=True):
     """What a list shows and searches from now on."""
 
     def __post_init__(self) -> None:
-        if not self.session.isprintable():
+        if self.record is not None and not self.session.isprintable():
             raise ValueError("expected a session's name that can be printed")
 
 

@@ -22,10 +22,10 @@ TRIES = 3
 """Saves that fail in a row before those who wait are told. The feed itself goes on trying."""
 RETRY_S = 0.25
 RETRY_MAX_S = 5.0
-SAVE_EVENTS = 2_000
-"""Events that one save takes, so that none grows without end behind a slow disk, nor holds the loop for long."""
+SAVE_EVENTS = 8_000
+"""Events that one save takes, so that none grows without end behind a slow disk."""
 SLICE = 64
-"""Logs that are looked at in one step of the loop."""
+"""Logs that are looked at in one step of the loop, and as many again for each 4 ms that a turn of it takes."""
 GATHER_S = 0.05
 """How long what nobody waits for is gathered: what a crash may take from a client that has seen it."""
 
@@ -97,6 +97,8 @@ class Feed:
         self._fed: dict[str, Fed] = {}
         self._dirty: dict[str, Fed] = {}
         """Those that changed, in the order of their turn."""
+        self._full = False
+        """The last save had no room for all that was new."""
         self._work = asyncio.Event()
         self._waiting = 0
         """Those who wait in `durable`."""
@@ -197,7 +199,7 @@ class Feed:
         """Feed until `close`, then save the rest. For one task, which owns the saving."""
         failures = 0
         try:
-            while await self._any(gather=not failures):
+            while await self._any(gather=not failures and not self._full):
                 turn: dict[Fed, Batch] = {}
                 try:
                     async with self._saving:
@@ -255,6 +257,8 @@ class Feed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GATHER_S):
                     await self._wanted.wait()
+        elif self._full:
+            await asyncio.sleep(0)  # a save may come to its end without ever waiting
         return True
 
     def _mark(self, fed: Fed) -> None:
@@ -262,7 +266,9 @@ class Feed:
         if not fed.dirty:
             fed.dirty = True
             self._dirty[fed.record.session] = fed
-            self._work.set()
+            if not self._work.is_set():
+                # Behind what is due now: where it is a message that is new, its agent begins before it is saved.
+                asyncio.get_running_loop().call_soon(self._work.set)
 
     async def _turn(self) -> dict[Fed, Batch]:
         """What the next save takes: up to `SAVE_EVENTS`, from those that have waited longest.
@@ -271,10 +277,12 @@ class Feed:
         """
         waiting, self._dirty = self._dirty, {}
         turn: dict[Fed, Batch] = {}
-        room = SAVE_EVENTS
-        while waiting and room > 0:
-            # In slices: a Stop must not wait until a thousand logs were looked at.
-            for session in tuple(itertools.islice(waiting, SLICE)):
+        room, share = SAVE_EVENTS, SLICE
+        clock = asyncio.get_running_loop().time
+        while True:
+            # In slices: a Stop must not wait until a thousand logs were looked at. And where a turn of the loop is long
+            # because each log has something new in it, small ones would never get to the end.
+            for session in tuple(itertools.islice(waiting, share)):
                 fed = waiting.pop(session)
                 fed.dirty = False
                 if fed.behind:
@@ -282,8 +290,12 @@ class Feed:
                     room -= max(1, len(turn[fed].events))
                 if room <= 0:
                     break
-            if waiting:
-                await asyncio.sleep(0)
+            self._full = room <= 0
+            if self._full or not waiting:
+                break
+            before = clock()
+            await asyncio.sleep(0)
+            share = SLICE + round((clock() - before) * 250 * SLICE)
         self._dirty = waiting | self._dirty
         return turn
 

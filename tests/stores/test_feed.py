@@ -4,12 +4,13 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from loop import VirtualLoop
 
 from agent_ws.errors import Refused, StoreError
 from agent_ws.events import Content, Done, Interrupted, Start, User
 from agent_ws.log import Epoch, Log
 from agent_ws.stores import Batch, Feed, MemoryStore
-from agent_ws.stores.base import BatchError
+from agent_ws.stores.base import BatchError, Saved
 from agent_ws.stores.feed import GATHER_S, RETRY_MAX_S, SAVE_EVENTS, SLICE
 from agent_ws.testing.stores import record
 
@@ -45,6 +46,12 @@ class FakeStore(MemoryStore):
         if self.unremovable is not None:
             raise self.unremovable
         await super().remove(session)
+
+
+async def stored(world: "World", session: str) -> Saved:
+    found = await world.store.load(session)
+    assert found is not None
+    return found
 
 
 class World:
@@ -139,6 +146,55 @@ async def test_what_comes_while_logs_are_looked_at_is_neither_lost_nor_saved_twi
     for k in range(4 * SLICE):
         await world.feed.durable(f"s{k}", world.logs[f"s{k}"].tail)
         assert await world.stored(f"s{k}") == world.logs[f"s{k}"].tail
+
+
+async def test_where_each_turn_of_the_loop_is_long_the_feed_keeps_up_with_it(world: World) -> None:
+    logs = 40 * SLICE
+    world.store.seconds = 0
+    for k in range(logs):
+        world.say(f"s{k}")
+    await world.feed.durable("s0", 1)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    for _ in range(30):  # thousands of streams, and each writes once a turn
+        for k in range(logs):
+            world.say(f"s{k}")
+        loop.spend(0.06)
+        await asyncio.sleep(0)
+    behind = [world.logs[f"s{k}"].tail - len((await stored(world, f"s{k}")).events) for k in range(logs)]
+    assert sum(behind) <= 6 * logs, "what six turns brought"
+
+
+async def test_what_one_save_has_no_room_for_is_not_gathered_again(world: World) -> None:
+    world.store.seconds = 0
+    await world.feed.durable("a", world.say("a"))
+    last = world.say("a", 5 * SAVE_EVENTS)
+    await asyncio.sleep(GATHER_S * 1.1)
+    assert await world.stored("a") == last
+
+
+async def test_a_store_that_never_waits_leaves_the_loop_to_others_between_two_saves() -> None:
+    feed, log = Feed(MemoryStore()), Log("e1")
+    feed.add(log, record("a"), saved=False)
+    for _ in range(5 * SAVE_EVENTS):
+        log.append(Content(data="a"))
+    running = asyncio.create_task(feed.run(), name="feed")
+    turns = 0
+    while not feed.has("a", 5 * SAVE_EVENTS):
+        await asyncio.sleep(0 if turns else GATHER_S)
+        turns += 1
+    assert turns >= 5
+    feed.close()
+    await running
+
+
+async def test_what_is_due_comes_before_the_save(world: World) -> None:
+    world.store.seconds = 0
+    await world.feed.durable("a", world.say("a"))
+    seq, saves, seen = world.say("a"), len(world.store.saves), list[int]()
+    asyncio.get_running_loop().call_soon(lambda: seen.append(len(world.store.saves)))  # an agent's first step
+    await world.feed.durable("a", seq)
+    assert seen == [saves]
 
 
 async def test_what_gathers_during_a_save_is_one_save_across_all_logs(world: World) -> None:
