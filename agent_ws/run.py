@@ -11,7 +11,7 @@ asked to.
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Struct
@@ -91,7 +91,7 @@ class Run:
         self._ended_at = 0.0
         self._started_at = 0.0
 
-    def start(self, work: Callable[[], Coroutine[Any, Any, None]], tasks: Tasks) -> None:
+    def start(self, work: Callable[[], Awaitable[None]], tasks: Tasks) -> None:
         """Begin `work`, the agent, as a task that is looked after until the receipt is written."""
         self.phase = Phase.RUNNING
         self._started_at = self.writer.touched = self._tick()
@@ -158,7 +158,7 @@ class Run:
         part = self.parts.get(("section", name))
         return part is not None and part.redo is not None and not self.writer.fenced and part.redo()
 
-    async def _outcome(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _outcome(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run the agent and turn how it ends into the run's ending."""
         try:
             await work()
@@ -189,10 +189,10 @@ class Run:
 
     def _watch(self) -> None:
         """Write the ending if a time limit has passed; else look again when one may have."""
-        due, error = self._next_limit()
+        due, code, what, limit = self._next_limit()
         now = self._tick()
         if due <= now:
-            self.fail(error)
+            self.fail(RunError(f"The agent was expected {what} within {limit:g} s and did not.", code=code))
             return
         # A limit can come nearer while we wait (a tool begins; a reply ends the user's time and begins the agent's), so
         # no nap is longer than the shortest of those.
@@ -216,8 +216,8 @@ class Run:
         if self.phase is Phase.ENDED:
             self._settle("cancelled" if self._cut else "finished")
 
-    def _next_limit(self) -> tuple[float, RunError]:
-        """The time limit that passes first, on the loop's clock, and what to say then."""
+    def _next_limit(self) -> tuple[float, str, str, float]:
+        """The time limit that passes first: when, by the loop's clock; its code; to do what; within how many s."""
         times, writer = self._times, self.writer
         limits = [(self._started_at + times.run, "run_timeout", "to finish", times.run)]
         if writer.tool_since:
@@ -233,8 +233,7 @@ class Run:
                 limits.append(
                     (self._started_at + times.first_event, "first_event_timeout", "to begin", times.first_event)
                 )
-        due, code, what, limit = min(limits)
-        return due, RunError(f"The agent was expected {what} within {limit:g} s and did not.", code=code)
+        return min(limits)
 
     def _settle(self, task: TaskFate) -> None:
         self.phase = Phase.SETTLED

@@ -17,7 +17,7 @@ from msgspec import Struct
 from .errors import FrameError, Refused, StoreError
 from .events import Done, Error, Event, Interrupted, Seen, User
 from .fold import runs
-from .history import History
+from .history import History, Message
 from .log import Log
 from .run import Phase, Run
 from .settings import Settings, WhenBusy
@@ -356,13 +356,12 @@ class Session:
         self._cut = None
         self._unsettled.append(run)
         services = self._services
-        self._history.take(self.log.read(self._told))
-        self._told = self.log.tail
+        history = self._recall()
         before = run.message.continues
         turn = Turn(
             run,
             session=self.id,
-            history=self._history.messages(),
+            history=history,
             continues=None if before is None else self._history.kept(before),
             timeouts=services.settings.timeouts,
             new_id=services.new_id,
@@ -371,10 +370,18 @@ class Session:
         run.start(lambda: drive(services.agent, turn), services.tasks)
         self._arm()
 
+    def _recall(self) -> tuple[Message, ...]:
+        """What a model is told of all that is in the log."""
+        self._history.take(self.log.read(self._told))
+        self._told = self.log.tail
+        return self._history.messages()
+
     def _changed(self, run: Run) -> None:
         """A run got its ending, or its receipt."""
         if run.phase is Phase.SETTLED and run in self._unsettled:  # one that was queued never began
             self._unsettled.remove(run)
+            if not self._unsettled and not self.queue:
+                self._recall()  # now, and not while somebody waits for the next answer
         if run.phase is Phase.ENDED:
             seen = run.ending.seen if isinstance(run.ending, Interrupted) else None
             self._ended[run.id] = run.writer.chars if seen is None else seen
