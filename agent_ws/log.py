@@ -58,9 +58,8 @@ class Log:
         """Characters by which the last event may grow; FROZEN: somebody was shown it, or it is no text."""
         self._grown: list[str] = []
         """What it has grown by, joined when somebody looks."""
-        self._kind: type[Content | Thinking] = Content
-        self._source: tuple[str, str | None, str | None] = ("", None, None)
-        """What the last text was appended as: only the same continues it."""
+        self._source: tuple[type[Content | Thinking], str, str | None, str | None] = (Content, "", None, None)
+        """What the last text is, and what run, agent and section it is of: only the same continues it."""
 
     @property
     def epoch(self) -> str:
@@ -113,22 +112,25 @@ class Log:
         self, kind: type[Content] | type[Thinking], run: str, data: str, agent: str | None, section: str | None
     ) -> None:
         """Write text, growing the last event where it is of the same kind and nobody has read it yet."""
-        if kind is self._kind and (run, agent, section) == self._source and self.grow(data):
-            return
+        source = (kind, run, agent, section)
+        if source != self._source:
+            self._source = source
+            self._freeze()
+        self.continue_text(data)
+
+    def continue_text(self, data: str) -> None:
+        """Write more of what `append_text` wrote last, whatever else was appended since."""
+        if self._room >= len(data):
+            self._room -= len(data)
+            self._grown.append(data)
+            return  # who waits was woken by the first piece and has not read since
         if self._grown:
             self._join()
-        self._kind, self._source, self._room = kind, (run, agent, section), GROWTH - len(data)
+        kind, run, agent, section = self._source
+        self._room = GROWTH - len(data)
         self._events.append(kind(data, section, seq=len(self._events) + 1, run=run, agent=agent))
         for changed in self._calls:
             changed()
-
-    def grow(self, data: str) -> bool:
-        """Let the last text have `data` too. False: there is none, it is full, or somebody was shown it."""
-        if self._room < len(data):
-            return False
-        self._room -= len(data)
-        self._grown.append(data)
-        return True  # who waits was woken by the first piece and has not read since
 
     def read(self, after: int, limit: int | None = None) -> list[Event]:
         """The events after `after`, at most `limit`. Not a cancellation point."""

@@ -328,7 +328,7 @@ class Turn:
         async def write(name: str, attempt: int) -> None:
             section = TurnSection(self, name, attempt)
             try:
-                await _run_to_end(parts[name][1](section), section.write, None)
+                await _to_its_end(parts[name][1](section), section.write, None)
             finally:
                 section.over = True
 
@@ -485,27 +485,33 @@ tick.
 """
 
 
-async def drive(agent: Agent, turn: Turn) -> None:
-    """Run `agent` on `turn` to its end.
+def drive(agent: Agent, turn: Turn) -> Awaitable[None]:
+    """Run `agent` on `turn` to its end. To be awaited at once.
 
-    A generator is closed before this returns, in the task that iterated it.
+    A generator is closed before that is over, in the task that iterated it.
     """
     # Past `turn.write`: on the path of every token each call counts.
-    await _run_to_end(agent(turn), turn._run.writer.write, turn.name)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return _to_its_end(agent(turn), turn._run.writer.write, turn.name)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-async def _run_to_end(
+def _to_its_end(
     made: AsyncIterator[str | Emitted] | Awaitable[str | None],
     write: Callable[[str | Emitted, str | None], None],
     name: str | None,
-) -> None:
+) -> Awaitable[None]:
+    # No coroutine: each that lies between a task and its agent is woken and left with every token.
     if isinstance(made, AsyncIterator):
-        await _iterate(made, write, name)
-        return
-    if not isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
-        raise RunError(
-            f"expected an async function or an async generator as agent, got one that returns {type(made).__name__}"
-        )
+        return _iterate(made, write, name)
+    if isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
+        return _await(made, write, name)
+    raise RunError(
+        f"expected an async function or an async generator as agent, got one that returns {type(made).__name__}"
+    )
+
+
+async def _await(
+    made: Awaitable[str | None], write: Callable[[str | Emitted, str | None], None], name: str | None
+) -> None:
     text = await made
     if isinstance(text, str):
         write(text, name)

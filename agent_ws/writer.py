@@ -78,7 +78,7 @@ class Writer:
         self._text: dict[str | None, list[_Stretch]] = {}
         """What each agent's text that counts consists of."""
         self._last: _Stretch | None = None
-        """Where the log's last text is content, and in no section: what it belongs to."""
+        """What text continues, where the last is content that is in no section, and is heard. None: `text` knows."""
         self._thought: dict[str | None, int] = {}
         self._written = 0
         self._fates: dict[str, Fate] = {}
@@ -104,19 +104,19 @@ class Writer:
             if (
                 last is not None
                 and last.agent == agent
-                and size
+                and 0 < size <= PIECE
                 and item.isascii()
                 and self.events < self._most_events
                 and self._written + size <= self._most_chars
-                and self._log.grow(item)
             ):
-                # The short way of an agent that never waits: what ends a stretch, or what counts of it, is an event of
-                # its own, behind which no text grows.
-                last.size += size
-                self._written += size
-                self.chunks += 1
-                self.events += 1
+                # The short way, on which nearly every token is: nothing has happened since the last one for which
+                # `text` would do anything else.
                 self.touched = self._tick()
+                self.events += 1
+                self.chunks += 1
+                self._written += size
+                last.size += size
+                self._log.continue_text(item)
             else:
                 self.text(Content, item, agent)
             return
@@ -198,6 +198,7 @@ class Writer:
             self._last = None
 
     def _take_back(self, reset: Status, agent: str | None) -> None:
+        self._last = None
         text = self._text.get(agent, [])
         left = reset.chars
         while left and text:
@@ -268,6 +269,7 @@ class Writer:
             self.put(event)
         self.put(replace(status, agent=agent))
         self._silenced.add(("agent", agent))
+        self._last = None
 
     def end(self, ending: Ending) -> bool:
         """Write the ending and fence. False: there was one already, and nothing happened."""
@@ -279,6 +281,7 @@ class Writer:
             self._append(event)
         self._append(replace(ending, at=self._wall()))
         self.fenced = True
+        self._last = None
         return True
 
     def fates(self, *, gone: bool) -> dict[str, Fate]:

@@ -27,6 +27,10 @@ PUSH = "agent_ws.push"
 
 GATHER_S = 0.005
 """How long text is gathered behind text that has just left: a third of the time for which a screen shows a picture."""
+LATE_S = 0.005
+"""How late the end of such a time is where the loop has more to do than it can."""
+BUSY_S = 0.25
+"""For how long it is taken for busy then."""
 
 TEXT = (Content, Thinking)
 OPENING = (User, Start)
@@ -43,15 +47,37 @@ class Beat:
     """When what was gathered leaves. One for all clients of a loop, so that a moment costs one timer together."""
 
     def __init__(self) -> None:
+        self.busy_until = 0.0
+        """Until then the loop is taken for one that has more to do than it can, on its clock."""
         self._later: list[Callable[[], None]] = []
+        self._due = 0.0
+        self._behind: Callable[[], None] | None = None
 
     def later(self, do: Callable[[], None]) -> None:
         """Call `do` within `GATHER_S`. It must not raise."""
         if not self._later:
-            asyncio.get_running_loop().call_later(GATHER_S, self._next)
+            loop = asyncio.get_running_loop()
+            self._due = loop.time() + GATHER_S
+            loop.call_at(self._due, self._next)
         self._later.append(do)
 
+    def behind(self, do: Callable[[], None]) -> None:
+        """Call `do` behind the step of the loop that is being done. It must not raise."""
+        before, self._behind = self._behind, do
+        if before is None:
+            asyncio.get_running_loop().call_soon(self._over)
+        else:
+            before()  # it was said in an earlier step, or for another client of the same session
+
+    def _over(self) -> None:
+        do, self._behind = self._behind, None
+        if do is not None:
+            do()
+
     def _next(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._due + LATE_S:
+            self.busy_until = now + BUSY_S
         later, self._later = self._later, []
         for do in later:
             do()
@@ -84,11 +110,13 @@ class Outlet:
         """The writer waits. Neither an Event nor deques: empty ones take most of the memory of an idle client."""
         self._resting = False
         """The writer waits, and nothing waits for it."""
+        self._prompt = False
+        """It rests, and what is new in the log may be pushed past it."""
         self._clock = asyncio.get_running_loop().time
         self._gathers = 0.0
         """Until then text is gathered: some has just left, and nothing else behind it."""
         self._late = False
-        """`_catch_up` is due."""
+        """`_moment_over` is due."""
         self._opening = False
         """What a run begins with has not left yet."""
         self._timer: asyncio.TimerHandle | None = None
@@ -104,7 +132,7 @@ class Outlet:
 
     def leave(self) -> None:
         """Take nothing more from the log."""
-        self.hold()  # `_catch_up` may still be due
+        self.hold()  # `_moment_over` may still be due
         if self._unwatch is not None:
             self._unwatch()
         if self._timer is not None:
@@ -124,6 +152,7 @@ class Outlet:
     def hold(self) -> None:
         """Keep events back until `release`; control frames still leave."""
         self._held = True
+        self._prompt = False
 
     def release(self) -> None:
         """Deliver again."""
@@ -154,7 +183,7 @@ class Outlet:
 
     def _appended(self) -> None:
         """Something is new in the log. Called inside the append."""
-        if not self._resting or self._push is None or self._cursor is None or self._held or self._draining:
+        if not self._prompt or self._cursor is None:
             self._stir()
         elif not self._cursor.log.grows:
             if isinstance(self._cursor.log.last, OPENING):
@@ -165,39 +194,48 @@ class Outlet:
                 self._opening = True
                 self._gathers = 0.0
             else:
-                self._deliver(self._push, self._cursor)
-        elif self._clock() >= self._gathers:
-            self._deliver(self._push, self._cursor)
+                self._catch_up()
+        elif (now := self._clock()) < self._beat.busy_until:
+            # Its agent has waited for its turn, and may have more to say in it.
+            if not self._late:
+                self._late = True
+                self._beat.behind(self._moment_over)
+        elif now >= self._gathers:
+            self._catch_up()
         elif not self._late:
             # Text, and not the first of this moment: what else comes of it joins it.
             self._late = True
-            self._beat.later(self._catch_up)
+            self._beat.later(self._moment_over)
 
     def _open(self) -> None:
         if self._opening:
             self._catch_up()
 
-    def _catch_up(self) -> None:
+    def _moment_over(self) -> None:
         self._late = False
-        if not self._resting or self._push is None or self._cursor is None or self._held or self._draining:
-            self._stir()
-        else:
-            self._deliver(self._push, self._cursor)
+        self._catch_up()
 
-    def _deliver(self, push: Push, cursor: Cursor) -> None:
+    def _catch_up(self) -> None:
         """Push what is new. What the socket has no room for is left to the writer."""
-        codec = self._codec
         self._opening = False
-        event = cursor.next()
-        events = self._pull(cursor) if event is None else (event,)
-        for start in range(0, len(events), TOGETHER):
-            some = events[start : start + TOGETHER]
-            if self._frames or not push([codec.encode(new) for new in some], codec.binary):
-                self._frames.extend(some)
-        if self._frames:
+        if not self._prompt or self._push is None or self._cursor is None:
             self._stir()
-        if events:
-            self._gathers = self._clock() + GATHER_S if isinstance(events[-1], TEXT) else 0.0
+            return
+        codec = self._codec
+        last = event = self._cursor.next()
+        if event is not None and self._push((codec.encode(event),), codec.binary):
+            pass  # nearly always
+        else:
+            events = self._pull(self._cursor) if event is None else [event]
+            last = events[-1] if events else None
+            for start in range(0, len(events), TOGETHER):
+                some = events[start : start + TOGETHER]
+                if self._frames or not self._push([codec.encode(new) for new in some], codec.binary):
+                    self._frames.extend(some)
+            if self._frames:
+                self._stir()
+        if last is not None:
+            self._gathers = self._clock() + GATHER_S if isinstance(last, TEXT) else 0.0
 
     def _pull(self, cursor: Cursor) -> list[Event]:
         """What is new. Sees to it that what is held is looked at when its time comes."""
@@ -212,7 +250,7 @@ class Outlet:
         self._catch_up()
 
     def _stir(self) -> None:
-        self._resting = False
+        self._resting = self._prompt = False
         self._stirred = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
@@ -220,6 +258,7 @@ class Outlet:
     async def _stir_awaited(self) -> None:
         if not self._stirred:
             self._resting = True
+            self._prompt = not (self._push is None or self._cursor is None or self._held or self._draining)
             self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting

@@ -278,6 +278,9 @@ class StallingWebSocket(_Stalling, WebSocketsSansIOProtocol):
         transport = self.transport
         if self._full or self.conn.state is not OPEN or transport.is_closing():
             return False
+        if len(messages) == 1 and not binary and len(messages[0]) < _SMALL:  # nearly always
+            transport.write(_TEXTS[len(messages[0])] + messages[0])
+            return True
         pieces: list[bytes] = []
         for data in messages:
             size = len(data)

@@ -99,6 +99,8 @@ def test_a_long_text_is_cut_into_events_that_fit_a_frame(desk: Desk) -> None:
     assert desk.text == text
     assert all(len(event.data) <= PIECE for event in desk.events if isinstance(event, Content))
     assert (desk.writer.chunks, desk.writer.chars) == (1, len(text))
+    desk.write("a" * 2 * PIECE)
+    assert all(len(event.data) <= PIECE for event in desk.events if isinstance(event, Content)), "nor behind another"
 
 
 @pytest.mark.parametrize(
@@ -248,6 +250,14 @@ def test_taking_back_is_bounded_by_what_is_there(desk: Desk) -> None:
     desk.write(Status("reset", chars=1))
     assert desk.writer.chars == 0
     assert [event.chars for event in desk.events if isinstance(event, Status)] == [5]
+
+
+def test_what_is_written_behind_what_was_taken_back_counts(desk: Desk) -> None:
+    for size in (2, 3):
+        desk.write("abc"[:size])
+        assert desk.writer.chars == size
+        desk.write(Status("reset", chars=size))
+        assert desk.writer.chars == 0
 
 
 def test_each_agent_takes_back_its_own(desk: Desk) -> None:
@@ -414,36 +424,49 @@ def test_a_burst_is_one_entry(desk: Desk) -> None:
 AGENTS = st.sampled_from([None, "a"])
 SECTIONS = st.sampled_from([None, "s"])
 PIECES = st.sampled_from(["", "ab", "abc", "é", "\ud800", "x" * 1000])
+DEEDS: list[Callable[[Writer], object]] = [
+    lambda writer: writer.end_part("a", Status("stopped")),
+    lambda writer: writer.begin_part("a"),
+    lambda writer: writer.skip("s"),
+    lambda writer: writer.end(Done()),
+]
 WRITES = st.lists(
-    st.sampled_from([("ab", None), ("ab", None), ("", None)])
+    st.sampled_from([("ab", None), ("ab", None), ("ab", "a"), ("", None)])
     | st.tuples(PIECES, AGENTS)
     | st.tuples(st.builds(Content, PIECES, SECTIONS), AGENTS)
     | st.tuples(st.builds(Thinking, PIECES, SECTIONS), AGENTS)
-    | st.tuples(st.sampled_from([Status("working"), Status("reset", chars=3, thinking=1)]), AGENTS),
+    | st.tuples(st.sampled_from([Status("working"), Status("reset", chars=3, thinking=1)]), AGENTS)
+    | st.tuples(st.sampled_from(DEEDS), AGENTS),
     max_size=40,
 )
 
 
 @settings(max_examples=600)
 @given(writes=WRITES, limits=st.sampled_from([Limits(), Limits(run_events=4), Limits(run_chars=9)]))
-def test_it_is_all_the_same_to_the_log_and_the_receipt_whether_somebody_reads_meanwhile(
+def test_whichever_way_text_is_written_and_whether_somebody_reads_meanwhile_all_is_the_same(
     writes: list[tuple[Any, str | None]], limits: Limits
 ) -> None:
-    def written(*, read: bool) -> list[object]:
+    def written(*, read: bool, short: bool) -> list[object]:
         desk = Desk(limits)
         desk.write(SectionStart("s", "S"))
         found: list[object] = []
         for item, agent in writes:
             desk.now += 1
             try:
-                desk.write(item, agent)
+                if callable(item):
+                    item(desk.writer)
+                else:
+                    desk.write(Content(item) if isinstance(item, str) and not short else item, agent)
             except RunError as error:
                 found.append(error.code)
                 break
+            except Fenced:
+                found.append("fenced")
             if read:
                 desk.log.read(0)
             writer = desk.writer
             found.append((writer.events, writer.chunks, writer.chars, writer.size(agent), writer.touched))
         return [*found, *(replace(event, seq=0) for event in merge(desk.events))]
 
-    assert written(read=False) == written(read=True)
+    ways = [written(read=read, short=short) for read in (False, True) for short in (False, True)]
+    assert ways == [ways[0]] * 4

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from loop import VirtualLoop
 from starlette.types import Message
 
 from agent_ws import Settings, Turn
@@ -14,10 +15,11 @@ from agent_ws.cursor import Cursor, Hold
 from agent_ws.errors import FrameError
 from agent_ws.events import Content, Interrupted, Start, Status, User
 from agent_ws.frames import JSON, MSGPACK, Codec, Pong
-from agent_ws.server.outlet import GATHER_S, Beat, Gone, Outlet
+from agent_ws.server.outlet import BUSY_S, GATHER_S, LATE_S, Beat, Gone, Outlet
 from agent_ws.session import Session
 from agent_ws.sessions import Sessions
 from agent_ws.streams import ChunkMode
+from agent_ws.turn import Agent
 
 pytestmark = pytest.mark.virtual
 
@@ -74,16 +76,26 @@ class Line:
             self.session.log.append_text(Content, "r1", piece, None, None)
 
 
+async def nothing(_: Turn) -> None:
+    """An agent."""
+
+
 @asynccontextmanager
 async def line(
-    codec: Codec = JSON, chunk: ChunkMode = "token", limit: int = 8, *, chars: int = 0, ms: int = 0, push: bool = True
+    codec: Codec = JSON,
+    chunk: ChunkMode = "token",
+    limit: int = 8,
+    *,
+    chars: int = 0,
+    ms: int = 0,
+    push: bool = True,
+    beat: Beat | None = None,
+    agent: Agent = nothing,
 ) -> AsyncGenerator[Line]:
-    async def agent(_: Turn) -> None: ...
-
     async with Sessions(agent, Settings()) as sessions:
         session, _ = await sessions.create("me")
         wire = Wire()
-        outlet = Outlet(codec, wire.send, wire.push if push else None, Beat(), limit)
+        outlet = Outlet(codec, wire.send, wire.push if push else None, beat or Beat(), limit)
         outlet.follow(session, Cursor(session.log, hold=Hold.of(chunk, chars, ms, asyncio.get_running_loop().time)))
         writing = asyncio.create_task(outlet.write(), name="writer")
         await asyncio.sleep(0.001)
@@ -117,6 +129,77 @@ async def test_what_follows_within_a_moment_leaves_merged_at_its_end() -> None:
         await asyncio.sleep(GATHER_S * 1.1)
         it.text("f")
         assert it.wire.texts() == ["a", "bcd", "e", "f"], "after a moment without any it is the first again"
+
+
+async def be_late(it: Line, seconds: float) -> None:
+    """Let the loop be so late with what was gathered."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    it.text("-", "-")
+    loop.spend(GATHER_S + seconds)
+    await asyncio.sleep(0.001)
+    it.wire.pushed.clear()
+
+
+async def test_in_a_busy_loop_all_that_an_agent_says_in_one_step_is_one_write() -> None:
+    async with line() as it:
+        await be_late(it, LATE_S)
+        await asyncio.sleep(GATHER_S * 1.1)
+        it.text("a", "b")
+        it.session.log.read(0)  # the feed's
+        it.text("c")
+        assert it.wire.texts() == []
+        await asyncio.sleep(0)
+        assert it.wire.texts() == ["abc"], "without waiting for any time"
+        it.text("d")
+        await asyncio.sleep(0)
+        assert it.wire.texts() == ["abc", "d"], "nor because some left a moment ago"
+
+
+async def test_a_loop_that_is_a_little_late_is_not_busy_and_a_busy_one_recovers() -> None:
+    async with line() as it:
+        await be_late(it, LATE_S * 0.9)
+        await asyncio.sleep(GATHER_S * 1.1)
+        it.text("a")
+        assert it.wire.texts() == ["a"]
+        await asyncio.sleep(GATHER_S * 1.1)
+        await be_late(it, LATE_S)
+        await asyncio.sleep(BUSY_S)
+        it.text("b")
+        assert it.wire.texts() == ["b"]
+
+
+async def test_in_a_busy_loop_text_leaves_when_the_next_client_s_comes() -> None:
+    beat = Beat()
+    async with line(beat=beat) as it, line(beat=beat) as other:
+        await be_late(it, LATE_S)
+        it.text("a")
+        other.text("b")
+        assert it.wire.texts() == ["a"], "it waits for no step but its agent's own"
+        assert other.wire.texts() == []
+        it.text("c")
+        assert (it.wire.texts(), other.wire.texts()) == (["a"], ["b"])
+        await asyncio.sleep(0)
+        assert (it.wire.texts(), other.wire.texts()) == (["a", "c"], ["b"])
+
+
+async def test_in_a_busy_loop_what_is_no_text_waits_for_nothing() -> None:
+    async with line() as it:
+        await be_late(it, LATE_S)
+        it.text("a")
+        it.session.log.append(Interrupted(reason="user", run="r1"))
+        assert [frame["type"] for frame in it.wire.pushed] == ["content", "interrupted"]
+        await asyncio.sleep(0.001)
+        assert len(it.wire.pushed) == 2
+
+
+async def test_in_a_busy_loop_who_has_left_is_sent_nothing() -> None:
+    async with line() as it:
+        await be_late(it, LATE_S)
+        it.text("a")
+        it.outlet.leave()
+        await asyncio.sleep(0.001)
+        assert it.wire.texts() == []
 
 
 async def test_the_first_text_behind_something_else_waits_for_nothing() -> None:
@@ -432,3 +515,19 @@ async def test_a_lost_client_is_gone() -> None:
         it.text("a")
         with pytest.raises(Gone):
             await it.writing
+
+
+async def test_in_a_shutdown_a_client_goes_as_soon_as_its_run_is_over() -> None:
+    async def agent(_: Turn) -> str:
+        await asyncio.sleep(1)
+        return "a"
+
+    async with line(push=True, agent=agent) as it:
+        it.wire.emptied.set()
+        await it.session.say("Hello")
+        it.outlet.drain(last=False)
+        await asyncio.sleep(0.5)
+        assert it.wire.close is None
+        await asyncio.sleep(0.51)
+        assert it.wire.texts() == ["a"]
+        assert it.wire.close == (4503, "shutting_down"), "though others' may go on"
