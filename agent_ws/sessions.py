@@ -156,10 +156,11 @@ class Sessions:
     # The list of an owner's sessions
 
     async def page(self, owner: str, words: Sequence[str], before: Mark | None, limit: int) -> Page:
-        """A part of `owner`'s list, the newest first. It has fewer than `limit`, and a `next`, where to find as many
-        would take longer than `timeouts.search`. Raises `StoreError`.
+        """A part of `owner`'s list as it is now, the newest first. It has fewer than `limit`, and a `next`, where to
+        find as many would take longer than `timeouts.search`. Raises `StoreError`.
         """
         self._check_entered()
+        await self._feed.caught_up(owner)
         clock = asyncio.get_running_loop().time
         until = clock() + self.settings.timeouts.search
         cards: list[Card] = []

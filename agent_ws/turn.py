@@ -485,7 +485,7 @@ tick.
 """
 
 
-def drive(agent: Agent, turn: Turn) -> Awaitable[None]:
+def drive(agent: Agent, turn: Turn) -> Coroutine[Any, Any, None]:
     """Run `agent` on `turn` to its end. To be awaited at once.
 
     A generator is closed before that is over, in the task that iterated it.
@@ -498,7 +498,7 @@ def _to_its_end(
     made: AsyncIterator[str | Emitted] | Awaitable[str | None],
     write: Callable[[str | Emitted, str | None], None],
     name: str | None,
-) -> Awaitable[None]:
+) -> Coroutine[Any, Any, None]:
     # No coroutine: each that lies between a task and its agent is woken and left with every token.
     if isinstance(made, AsyncIterator):
         return _iterate(made, write, name)

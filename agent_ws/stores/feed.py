@@ -171,6 +171,15 @@ class Feed:
             if not self._waiting and not self._closing.is_set():
                 self._wanted.clear()
 
+    async def caught_up(self, owner: str) -> None:
+        """Return when the store has what is new now in the logs of `owner`, as far as it takes them."""
+        new = [
+            (fed.record.session, fed.log.tail) for fed in self._fed.values() if fed.record.owner == owner and fed.behind
+        ]
+        for session, tail in new:
+            with suppress(StoreError, Refused):  # one that can't be saved, or is deleted meanwhile
+                await self.durable(session, tail)
+
     async def remove(self, session: str) -> None:
         """Take a session out of the store, and feed its log no more. When it returns, who waited for the log has been
         told. Raises `StoreError` where the store can't do it; then everything is as it was.

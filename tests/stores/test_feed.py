@@ -465,6 +465,32 @@ async def test_what_the_list_is_told_comes_with_the_batch_that_has_it(world: Wor
     assert kept.said == ["what is a\tmonad?\nbriefly.", "more", "it is a monoid."], "each once"
 
 
+async def test_an_owner_s_logs_are_caught_up_with_and_nobody_else_s_are_waited_for(world: World) -> None:
+    world.store.seconds = 0
+    for session in "abc":
+        await world.feed.durable(session, world.say(session))
+    world.store.refused = "c"
+    world.say("c")
+    await asyncio.sleep(1)  # it is never taken
+    world.say("a")
+    world.say("b", 2)
+    began = now()
+    await world.feed.caught_up(record("a").owner)
+    assert (now(), await world.stored("a"), await world.stored("b")) == (began, 2, 3), "nor gathered"
+    world.say("a")
+    await world.feed.caught_up("somebody else")
+    assert await world.stored("a") == 2
+
+
+async def test_who_wants_to_catch_up_with_a_store_that_fails_is_not_held(world: World) -> None:
+    world.store.seconds = 0
+    await world.feed.durable("a", world.say("a"))
+    world.store.broken = True
+    world.say("a")
+    await world.feed.caught_up(record("a").owner)
+    assert await world.stored("a") == 1
+
+
 async def test_a_loaded_log_saves_its_epoch_and_what_it_wrote_before_it_was_added(world: World) -> None:
     await world.feed.durable("a", world.say("a", 2))
     world.feed.release("a")
