@@ -50,10 +50,7 @@ class Log:
     def __init__(self, epoch: str, events: Sequence[Event] = (), epochs: Sequence[Epoch] = ()) -> None:
         self._events: list[Event] = list(events)
         self.epochs: tuple[Epoch, ...] = (*epochs, Epoch(epoch, len(self._events) + 1))
-        self._watchers: dict[int, Callable[[], None]] = {}
-        self._watched = 0
-        self._calls: tuple[Callable[[], None], ...] = ()
-        """The watchers, as an append goes through them."""
+        self._watchers: tuple[Callable[[], None], ...] = ()
         self._room = FROZEN
         """Characters by which the last event may grow; FROZEN: somebody was shown it, or it is no text."""
         self._grown: list[str] = []
@@ -104,7 +101,7 @@ class Log:
         self._freeze()
         stamped = replace(event, seq=len(self._events) + 1)
         self._events.append(stamped)
-        for changed in self._calls:
+        for changed in self._watchers:
             changed()
         return stamped
 
@@ -129,7 +126,7 @@ class Log:
         kind, run, agent, section = self._source
         self._room = GROWTH - len(data)
         self._events.append(kind(data, section, seq=len(self._events) + 1, run=run, agent=agent))
-        for changed in self._calls:
+        for changed in self._watchers:
             changed()
 
     def read(self, after: int, limit: int | None = None) -> list[Event]:
@@ -172,27 +169,22 @@ class Log:
             self._events[-1] = replace(last, data="".join((last.data, *self._grown)))
             self._grown.clear()
 
-    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed()` on each append, inside it: it must be quick and must not raise. Returns what ends it."""
-        self._watched += 1
-        key = self._watched
-        self._watchers[key] = changed
-        self._calls = tuple(self._watchers.values())
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed()` on each append, inside it, until `unwatch`: it must be quick and must not raise."""
+        self._watchers = (*self._watchers, changed)
 
-        def unwatch() -> None:
-            self._watchers.pop(key, None)
-            self._calls = tuple(self._watchers.values())
-
-        return unwatch
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` no more."""
+        self._watchers = tuple(watcher for watcher in self._watchers if watcher != changed)
 
     async def wait(self, after: int) -> None:
         """Return once there is an event after `after`. A cancellation point only where there is none yet."""
         # An Event of its own for each waiter: a shared future would break for all when one is cancelled.
         changed = asyncio.Event()
-        unwatch = self.watch(changed.set)
+        self.watch(changed.set)
         try:
             while self.tail <= after:
                 changed.clear()
                 await changed.wait()
         finally:
-            unwatch()
+            self.unwatch(changed.set)

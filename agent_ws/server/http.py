@@ -312,7 +312,8 @@ class HttpEndpoints:
             taken=taken,
             resumed=claimed is not None,
         )
-        stack.callback(session.log.watch(stream.wake))
+        session.log.watch(stream.wake)
+        stack.callback(session.log.unwatch, stream.wake)
         stack.callback(session.enter(stream.conclude))
         return stream if begins or taken is not None or stream.promises() else None
 

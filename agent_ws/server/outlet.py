@@ -94,7 +94,6 @@ class Outlet:
         self._limit = limit
         self._session: Session | None = None
         self._cursor: Cursor | None = None
-        self._unwatch: Callable[[], None] | None = None
         self._held = False
         """`pause` is in force."""
         self._outbox: list[ControlFrame] = []
@@ -127,14 +126,14 @@ class Outlet:
     def follow(self, session: Session, cursor: Cursor) -> None:
         """Deliver what is after `cursor`, from now on, until `leave`."""
         self._session, self._cursor = session, cursor
-        self._unwatch = session.log.watch(self._appended)
+        session.log.watch(self._appended)
         self._stir()
 
     def leave(self) -> None:
         """Take nothing more from the log."""
         self.hold()  # `_moment_over` may still be due
-        if self._unwatch is not None:
-            self._unwatch()
+        if self._session is not None:
+            self._session.log.unwatch(self._appended)
         if self._timer is not None:
             self._timer.cancel()
 

@@ -33,9 +33,10 @@ GATHER_S = 0.05
 class Fed:
     """One log on its way into the store, and how far it got."""
 
-    def __init__(self, log: Log, record: Record, *, saved: bool) -> None:
+    def __init__(self, log: Log, record: Record, mark: "Callable[[Fed], None]", *, saved: bool) -> None:
         self.log = log
         self.record = record
+        self._mark = mark
         # Not the tail: the log may have grown since it was loaded, by the endings of lost runs for instance.
         self.durable = log.epochs[-1].first - 1
         """Every event up to this `seq` is in the store."""
@@ -50,9 +51,13 @@ class Fed:
         """It is gone from the store."""
         self.waiting = 0
         """Those who wait in `durable` for it."""
-        self.unwatch: Callable[[], None] = lambda: None
         self._starts: dict[str, int] = {}
         """Where the runs began that have no ending yet."""
+
+    def changed(self) -> None:
+        """The log has something new. Called inside the append."""
+        if not self.dirty:  # on the path of every token: most find it so
+            self._mark(self)
 
     @property
     def behind(self) -> bool:
@@ -122,22 +127,16 @@ class Feed:
 
     def add(self, log: Log, record: Record, *, saved: bool) -> None:
         """Feed `log` from now on. `saved`: the store has what the log was loaded with, and so the record."""
-        fed = Fed(log, record, saved=saved)
-        self._fed[record.session] = fed
-
-        def changed() -> None:
-            if not fed.dirty:  # on the path of every token: most find it so
-                self._mark(fed)
-
-        fed.unwatch = log.watch(changed)
-        changed()
+        fed = self._fed[record.session] = Fed(log, record, self._mark, saved=saved)
+        log.watch(fed.changed)
+        fed.changed()
 
     def release(self, session: str) -> bool:
         """Let a log go, if the store has all of it, or all that it will ever take."""
         fed = self._fed[session]
         if fed.behind:
             return False
-        fed.unwatch()
+        fed.log.unwatch(fed.changed)
         del self._fed[session]
         self._dirty.pop(session, None)
         return True
@@ -190,7 +189,7 @@ class Feed:
             self._dirty.pop(session, None)
         if fed is not None:
             fed.removed = True
-            fed.unwatch()
+            fed.log.unwatch(fed.changed)
             self._tell()
             while fed.waiting:  # noqa: ASYNC110 - an Event for each log would be one for each idle client
                 await asyncio.sleep(0)  # they have been woken: two turns of the loop

@@ -172,13 +172,17 @@ async def test_wait_returns_at_once_where_there_is_more_and_else_on_the_next_app
 def test_a_watcher_is_called_for_each_new_event_until_it_ends() -> None:
     log = Log("e1")
     seen: list[int] = []
-    unwatch = log.watch(lambda: seen.append(log.tail))
+
+    def changed() -> None:
+        seen.append(log.tail)
+
+    log.watch(changed)
     log.append(Start())
     text(log, "a")
     text(log, "b")  # grows an event whose watchers have not looked yet
     log.read(0)
     text(log, "c")
-    unwatch()
+    log.unwatch(changed)
     log.append(Start())
     assert seen == [1, 2, 3]
 
