@@ -101,6 +101,10 @@ class Link(asyncio.Protocol):
             if not future.done():
                 future.set_result(now)
 
+    def due(self, until: float) -> int:
+        """How many tokens the stream's schedule has up to a time of the clock."""
+        return max(0, int((until - self.base) / self._board.period) + 1)
+
     def _shake(self, data: bytes) -> bytes:
         """Read the answer to the handshake; returns what follows it."""
         head, end, rest = data.partition(b"\r\n\r\n")

@@ -23,6 +23,8 @@ from .wires import WIRES, frame
 RAMP_S = 1.0
 """In which the streams begin, one after the other: at once they would all be due at the same instants for ever."""
 SETTLE_S = 0.7
+ALLOWED_S = 0.1
+"""How late a token may be that was due: more in a window's end than in its beginning would be no loss, but chance."""
 
 
 class Task(Struct):
@@ -92,7 +94,7 @@ async def _begin(links: list[Link], work: str, wire: str) -> None:
 
 
 async def pace(task: Task) -> dict[str, Any]:
-    """`count` streams of `rate` tokens a second: how many came, and how late."""
+    """`count` streams of `rate` tokens a second: what share of those that were due has come, and how late they were."""
     board = Board(task.rate)
     links = await open_links(board, task.wire, task.port, task.count)
     await _begin(links, f"pace {task.rate} {round((RAMP_S + SETTLE_S + task.seconds + 1) * task.rate)}", task.wire)
@@ -101,9 +103,11 @@ async def pace(task: Task) -> dict[str, Any]:
     await asyncio.sleep(task.seconds)
     seen = window.close()
     board.recording = False
+    until = clock() - ALLOWED_S
+    due = [link.due(until) for link in links]
+    came = sum(min(link.count, tokens) for link, tokens in zip(links, due, strict=True))
     lost = sum(link.lost for link in links)
-    offered = task.count * task.rate
-    return seen | {"late": spread(board.late), "share": seen["tokens_s"] / offered, "offered": offered, "lost": lost}
+    return seen | {"late": spread(board.late), "share": came / sum(due), "lost": lost}
 
 
 async def burst(task: Task) -> dict[str, Any]:
