@@ -139,8 +139,8 @@ def streams(bench: Bench) -> None:
 
 
 def _most(bench: Bench, server: Server) -> int:
-    """A guess from the load at 200 streams, steps from there, wide ones where it was at its ease, then the middle of what
-    held and what did not.
+    """A guess from the load at 200 streams, steps from there, wide ones where it was at its ease, then the middle of
+    what held and what did not.
     """
     good, bad = 0, 0
     count = 200
