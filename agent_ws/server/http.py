@@ -277,6 +277,8 @@ class HttpEndpoints:
         if (last := request.headers.get("last-event-id")) is not None:
             place = Place.parse(last)
             ask = replace(ask, session=place.session, message=None, epoch=None)
+        elif ask.continues is not None and ask.message is None:
+            ask = replace(ask, message="")  # nothing is said with it
         token = None
         begins = ask.session is None and (ask.message is not None or request.method == "POST")
         if ask.session is not None:

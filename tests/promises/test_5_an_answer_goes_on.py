@@ -112,13 +112,18 @@ async def test_what_can_not_be_continued_is_rejected_with_a_code() -> None:
         assert before == len([frame for frame in client.frames if "seq" in frame])
 
 
-async def test_by_http_it_is_the_same() -> None:
+def behind_start(text: str) -> list[tuple[str, object]]:
+    return [(name, data) for name, _, data in sse(text) if name not in ("session", "accepted", "user", "start")]
+
+
+@pytest.mark.parametrize("said", [{"message": ""}, {}])
+async def test_by_http_it_is_the_same(said: dict[str, str]) -> None:
     gate = Gate()
     script = Scripted(["One ", gate], ["two."])
     async with serving(script) as app, connect(app) as client:
         opened = await hello(client)
         first = await stopped(client, gate)
-        ask = {"session": opened["session"], "token": opened["token"], "message": ""}
+        ask = {"session": opened["session"], "token": opened["token"]} | said
         late = Http(app, "/api/agent/stream", ask | {"continues": "nobody"})
         await late.text()
         assert late.status == 404
@@ -126,6 +131,9 @@ async def test_by_http_it_is_the_same() -> None:
         names = [name for name, _, _ in sse(text)]
         assert names[:2] == ["session", "accepted"]
         assert "done" in names
+        place = next(place for name, place, _ in sse(text) if name == "start")
+        back = await Http(app, "/api/agent/stream", ask | {"continues": first}, {"last-event-id": place}).text()
+        assert behind_start(back) == behind_start(text)
         again = Http(app, "/api/agent/stream", ask | {"continues": first})
         await again.text()
         assert again.status == 409
