@@ -124,6 +124,11 @@ class Gateway:
         return leave
 
     @property
+    def present(self) -> int:
+        """How many clients there are."""
+        return len(self._clients)
+
+    @property
     def left(self) -> int:
         """How many clients have come and gone."""
         return self._joined - len(self._clients)

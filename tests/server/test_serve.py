@@ -328,6 +328,23 @@ async def test_what_clients_leave_behind_is_collected(monkeypatch: pytest.Monkey
     stays()
 
 
+async def test_where_there_are_many_clients_so_many_have_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server(Scripted([]), Settings(), host="127.0.0.1", port=0)
+    server.config.load()
+    collected: list[int] = []
+    monkeypatch.setattr("agent_ws.server.serve.gc.collect", lambda: collected.append(gateway.left))
+    gateway = gateway_of(server)
+    there = [gateway.join(lambda _: None) for _ in range(3 * GC_LEFT)]
+    for _ in range(3 * GC_LEFT):
+        await server.on_tick(1)
+        gateway.join(lambda _: None)()
+    assert collected == []
+    await server.on_tick(1)
+    assert collected == [3 * GC_LEFT]
+    for leave in there:
+        leave()
+
+
 async def test_the_collector_is_tuned_while_it_serves_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     server = make_server(Scripted([]), Settings(), host="127.0.0.1", port=0)
     before = gc.get_threshold()
