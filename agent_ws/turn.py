@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import anyio
 from msgspec import Struct
@@ -41,6 +41,8 @@ from .history import GO_ON, Message, continued
 from .run import Part, Run
 from .sections import Sections
 from .settings import Limits, Timeouts
+
+T = TypeVar("T")
 
 
 class ToolCall:
@@ -328,7 +330,7 @@ class Turn:
         async def write(name: str, attempt: int) -> None:
             section = TurnSection(self, name, attempt)
             try:
-                await _to_its_end(parts[name][1](section), section.write, None)
+                await _run_to_end(parts[name][1], section, section.write, None)
             finally:
                 section.over = True
 
@@ -486,40 +488,30 @@ tick.
 
 
 def drive(agent: Agent, turn: Turn) -> Coroutine[Any, Any, None]:
-    """Run `agent` on `turn` to its end. To be awaited at once.
+    """Run `agent` on `turn` to its end.
 
     A generator is closed before that is over, in the task that iterated it.
     """
     # Past `turn.write`: on the path of every token each call counts.
-    return _to_its_end(agent(turn), turn._run.writer.write, turn.name)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return _run_to_end(agent, turn, turn._run.writer.write, turn.name)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-def _to_its_end(
-    made: AsyncIterator[str | Emitted] | Awaitable[str | None],
+async def _run_to_end(
+    agent: "Callable[[T], AsyncIterator[str | Emitted] | Awaitable[str | None]]",
+    given: T,
     write: Callable[[str | Emitted, str | None], None],
     name: str | None,
-) -> Coroutine[Any, Any, None]:
-    # No coroutine: each that lies between a task and its agent is woken and left with every token.
-    if isinstance(made, AsyncIterator):
-        return _iterate(made, write, name)
-    if isinstance(made, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
-        return _await(made, write, name)
-    raise RunError(
-        f"expected an async function or an async generator as agent, got one that returns {type(made).__name__}"
-    )
-
-
-async def _await(
-    made: Awaitable[str | None], write: Callable[[str | Emitted, str | None], None], name: str | None
 ) -> None:
-    text = await made
-    if isinstance(text, str):
-        write(text, name)
-
-
-async def _iterate(
-    items: AsyncIterator[str | Emitted], write: Callable[[str | Emitted, str | None], None], name: str | None
-) -> None:
+    # All in one coroutine: each that lies between a task and its agent is woken and left with every token.
+    items = agent(given)
+    if not isinstance(items, AsyncIterator):
+        if not isinstance(items, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - agents are user code
+            got = type(items).__name__
+            raise RunError(f"expected an async function or an async generator as agent, got one that returns {got}")
+        text = await items
+        if isinstance(text, str):
+            write(text, name)
+        return
     generator = cast("AsyncGenerator[str | Emitted]", items) if isinstance(items, AsyncGenerator) else None
     breath = BREATH
     thrown: asyncio.CancelledError | None = None
