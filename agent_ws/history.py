@@ -169,13 +169,15 @@ def _told(view: RunView) -> tuple[Message, ...]:
     pending: list[ToolOutput] = []
     """Results whose calls were told: they must follow before anything else is said."""
     open_calls: set[str] = set()
-    texts: dict[tuple[str | None, str | None], str] = {}
+    texts: dict[tuple[str | None, str | None], list[str]] = {}
     """Text since the last step, by agent and section: they may have come in turns, and were shown side by side."""
     titles = {event.section: event.title for event in view.events if isinstance(event, SectionStart)}
 
     def flush_text() -> None:
         told = [
-            _titled(text, agent, titles.get(section or "")) for (agent, section), text in texts.items() if text.strip()
+            _titled("".join(text), agent, titles.get(section or ""))
+            for (agent, section), text in texts.items()
+            if any(map(str.strip, text))
         ]
         if told:
             add("assistant", Text("\n\n".join(told)))
@@ -190,7 +192,7 @@ def _told(view: RunView) -> tuple[Message, ...]:
         match event:
             case Content() if data and left:
                 flush_results()
-                texts[event.agent, event.section] = texts.get((event.agent, event.section), "") + data[:left]
+                texts.setdefault((event.agent, event.section), []).append(data[:left])
                 left -= min(left, len(data))
             case ToolStart(tool=tool) if tool in calls:
                 # Every call is told, also one behind the seen prefix: its effects are real whether or not the user
@@ -224,10 +226,10 @@ def _calls(view: RunView) -> dict[str, tuple[ToolUse, ToolOutput]]:
     """The calls that are told, by id: all but those that were withdrawn."""
     runs = {event.tool: event for event in view.events if isinstance(event, ToolRun)}
     results = {event.tool: event for event in view.events if isinstance(event, ToolResult)}
-    written: dict[str, str] = {}
+    written: dict[str, list[str]] = {}
     for event in view.events:
         if isinstance(event, ToolInput):
-            written[event.tool] = written.get(event.tool, "") + event.data
+            written.setdefault(event.tool, []).append(event.data)
     calls: dict[str, tuple[ToolUse, ToolOutput]] = {}
     for event in view.events:
         if isinstance(event, ToolStart):
@@ -237,7 +239,7 @@ def _calls(view: RunView) -> dict[str, tuple[ToolUse, ToolOutput]]:
             ran = runs.get(tool, None if event.waits else event)
             fate = view.fates.get(tool) if ran is not None else "never_started"
             # One that never ran is told with what the model had asked for: it was refused, or wrong.
-            input = ran.input if ran is not None else event.input or _read(written.get(tool, ""))
+            input = ran.input if ran is not None else event.input or _read("".join(written.get(tool, ())))
             calls[tool] = (ToolUse(tool, event.name, input), _output(tool, result, fate))
     return calls
 
